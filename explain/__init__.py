@@ -1,0 +1,9 @@
+"""Where a model looked: maps for every family in zoo/, from its own taps and attention (zoo/probe.py)."""
+
+from explain.api import (
+    Explanation as Explanation,
+    ExplanationError as ExplanationError,
+    Method as Method,
+    available as available,
+    explain as explain,
+)

@@ -1,0 +1,135 @@
+"""Attention as maps over the picture: one layer and head, or all layers rolled out.
+
+Neither depends on a class: they show what was read, not what it was read for. All geometry comes from the records
+(zoo/probe.py), so windows, shifts, pooled keys and prefix tokens need no code of their own here.
+"""
+
+import torch
+from torch import Tensor
+
+from explain.result import Explanation, ExplanationError
+from zoo.base import Backbone
+from zoo.probe import AttentionRecord, Grid, probe
+
+
+def readout_mass(model: Backbone, grid: Grid, batch: int) -> Tensor:
+    """Where the head reads: on its class tokens, or evenly on all patches. -> (B, N), each row sums to 1."""
+    mass = torch.zeros(batch, grid.tokens)
+    read = slice(0, model.read_tokens) if model.readout == "token" and grid.prefix else slice(grid.prefix, None)
+    mass[:, read] = 1.0
+    return mass / mass.sum(1, keepdim=True)
+
+
+def spread(mass: Tensor, old: Grid, new: Grid) -> Tensor:
+    """Carry mass from a grid to the finer one that it was merged from: each cell gives evenly to the cells under it.
+
+    (B, N) -> (B, N'). Prefix tokens go along one by one; where the finer grid has none, they have no place to go.
+    """
+    if old == new:
+        return mass
+    rows = torch.arange(new.height) * old.height // new.height
+    cols = torch.arange(new.width) * old.width // new.width
+    cell = (rows[:, None] * old.width + cols).flatten()
+    below = torch.bincount(cell, minlength=old.height * old.width)
+    patches = (mass[:, old.prefix :] / below.clamp(min=1))[:, cell]
+    prefix = mass.new_zeros(len(mass), new.prefix)
+    shared = min(old.prefix, new.prefix)
+    prefix[:, :shared] = mass[:, :shared]
+    return torch.cat([prefix, patches], 1)
+
+
+def as_map(mass: Tensor, grid: Grid) -> Tensor:
+    """Drop the prefix tokens. (B, N) -> (B, h, w)."""
+    return mass[:, grid.prefix :].unflatten(1, grid.shape)
+
+
+def token_records(records: list[AttentionRecord]) -> list[AttentionRecord]:
+    """Keep what attends between places; refuse, in words, a model that has none."""
+    kept = [record for record in records if record.kind == "token"]
+    if not kept:
+        raise ExplanationError("This model has no attention between places of the picture.")
+    return kept
+
+
+def rollout(model: Backbone, records: list[AttentionRecord], batch: int) -> tuple[Tensor, Grid]:
+    """Follow what the head reads back through all layers (Abnar and Zuidema 2020, arXiv:2005.00928).
+
+    Each layer passes half of the mass along its shortcut and half along its attention, the mean of its heads. This is
+    the dense product of matrices, walked from the end: one vector in place of N x N. -> (B, N) on the first layer's
+    keys.
+    """
+    grid = records[-1].geometry.q_grid
+    mass = readout_mass(model, grid, batch).to(records[-1].weights.dtype)
+    for record in reversed(records):
+        geometry = record.geometry
+        if geometry.q_grid.tokens == 1:  # a learned query reads the tokens and keeps nothing of its own
+            mass, grid = record.pullback(mass), geometry.k_grid
+            continue
+        mass = spread(mass, grid, geometry.q_grid)
+        read = spread(record.pullback(mass), geometry.k_grid, geometry.q_grid)
+        mass, grid = (mass + read) / 2, geometry.q_grid
+    return mass, grid
+
+
+def explain_rollout(model: Backbone, x: Tensor) -> Explanation:
+    """Give shares of what was read. x (B, 3, H, W) -> maps (B, h, w)."""
+
+    def head_mean(layer: int, weights: Tensor) -> Tensor:
+        return weights.mean(1, keepdim=True).cpu()
+
+    with torch.inference_mode(), probe(attention=head_mean) as seen:
+        model(x)
+        records = token_records(seen.attention)
+        mass, grid = rollout(model, records, len(x))
+    result = Explanation(as_map(mass, grid), "rollout", f"{len(records)} attention layers")
+    lost = 1 - mass.sum(1)
+    if lost.max() > 0.02:
+        result.warnings.append(f"{100 * lost.max():.0f} % of what was read fell on padding outside the picture.")
+    if grid.prefix and (off := mass[:, : grid.prefix].sum(1).max()) > 0.02:
+        result.warnings.append(f"{100 * off:.0f} % stayed on tokens that stand for no place, such as the class token.")
+    return result
+
+
+def explain_attention(
+    model: Backbone,
+    x: Tensor,
+    layer: int = -1,
+    head: int | None = None,
+    query: tuple[float, float] | None = None,
+) -> Explanation:
+    """What one layer reads: by one head or the mean of all, for one query. x (B, 3, H, W) -> maps (B, h, w).
+
+    `query` is a place in the picture, (down, across) from 0 to 1, and its patch asks; without it, what the head of the
+    model reads asks: the class token, or all patches evenly.
+    """
+    with torch.inference_mode(), probe(attention=lambda i, w: w.mean((0, 2, 3))) as seen:
+        model(x[:1])
+    kinds = [record.kind for record in seen.attention]
+    wanted = _choose([i for i, kind in enumerate(kinds) if kind == "token"], layer)
+
+    def keep(i: int, weights: Tensor) -> Tensor:
+        return weights.cpu() if i == wanted else weights[:, :0]
+
+    with torch.inference_mode(), probe(attention=keep) as seen:
+        model(x)
+        record = seen.attention[wanted]
+        heads = record.weights.shape[1]
+        if head is not None and not 0 <= head < heads:
+            raise ExplanationError(f"This layer has heads 0 to {heads - 1}; {head} is outside.")
+        grid = record.geometry.q_grid
+        mass = readout_mass(model, grid, len(x)).to(record.weights.dtype)
+        if query is not None and grid.tokens > 1:
+            mass = torch.zeros_like(mass)
+            row, col = int(query[0] * grid.height), int(query[1] * grid.width)
+            mass[:, grid.prefix + min(row, grid.height - 1) * grid.width + min(col, grid.width - 1)] = 1.0
+        raw = as_map(record.pullback(mass, head), record.geometry.k_grid)
+    source = next((name for name, module in model.named_modules() if module is record.layer), f"layer {wanted}")
+    return Explanation(raw, "attention", source if head is None else f"{source}, head {head}")
+
+
+def _choose(layers: list[int], layer: int) -> int:
+    if not layers:
+        raise ExplanationError("This model has no attention between places of the picture.")
+    if not -len(layers) <= layer < len(layers):
+        raise ExplanationError(f"This model has attention layers 0 to {len(layers) - 1}; {layer} is outside.")
+    return layers[layer]

@@ -1,0 +1,34 @@
+"""What an explanation is: raw signed values on the grid where they arose, and how they came about."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+class ExplanationError(ValueError):
+    """A map that cannot be made; the message is one sentence for the person who asked."""
+
+
+@dataclass
+class Explanation:
+    """Maps `raw` (B, h, w): signed, in the model's own units, not stretched. Drawing is explain/render.py's."""
+
+    raw: Tensor
+    method: str
+    source: str  # the tap, or the attention layers
+    target: list[int] | None = None  # class a picture; None where the map does not depend on a class
+    contrast: int | None = None  # the map is for target less this class
+    score: list[float] | None = None  # logit of the target, less that of the contrast
+    seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+
+    def warn_if_empty(self, scale: float) -> None:
+        """Say in words that a map holds nothing, lest noise be stretched; `scale` is what its terms amount to."""
+        largest = self.raw.abs().max().item()
+        if not torch.isfinite(self.raw).all():
+            self.warnings.append("The map holds values that are no numbers: the model overflowed on this picture.")
+        elif largest <= 1e-6 * scale:
+            self.warnings.append("The map is zero everywhere: at this layer no place has a share in the score.")
+        elif self.raw.max() <= 0:
+            self.warnings.append("Every place speaks against this class: there is no positive evidence to show.")

@@ -1,0 +1,230 @@
+"""Train a bundled checkpoint on CIFAR-10, on a CPU or a GPU; stop it whenever you like, it goes on where it was.
+
+    python tools/train.py resnet32_cifar --data cifar10.tar
+
+The tar holds train/CLASS/*.jpg and test/CLASS/*.jpg of 32x32. Each epoch ends in runs/NAME.pt; the last one writes
+zoo/bundled/NAME.cifar10.safetensors in half precision and measures that file, as the app will load it, on the test half.
+"""
+
+import argparse
+import io
+import json
+import tarfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from zoo.registry import create, create_from
+
+ROOT = Path(__file__).parent.parent
+RUNS = ROOT / "runs"
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
+MARGIN = 4  # pixels by which a training picture may be shifted
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained. The rate rises for `warmup` of the run, then falls to zero along a straight line."""
+
+    epochs: int
+    lr: float
+    optimizer: str = "sgd"  # with Nesterov momentum 0.9; or "adamw"
+    weight_decay: float = 5e-4  # on matrices and kernels, not on norms, biases and tokens
+    batch: int = 128
+    warmup: float = 0.15
+    smoothing: float = 0.1  # label smoothing
+    cutout: int = 0  # side of the square that is greyed out
+    cutmix: float = 0.0  # share of the batches in which a box comes from another picture
+    ema: float = 0.998  # the weights kept are a running mean with this decay
+    seed: int = 0
+
+
+RECIPES = {
+    "resnet32_cifar": Recipe(epochs=32, lr=0.3, cutout=8),
+    "resnet20x2_cifar": Recipe(epochs=30, lr=0.25, cutout=8),
+}
+
+
+def read_photos(tar: Path) -> dict[str, np.ndarray]:
+    """Decode the tar once: {train,test}_{x,y} with x (N, 32, 32, 3) uint8 and y (N,) int64. Kept in runs/."""
+    cache = RUNS / "cifar10.npz"
+    if cache.exists():
+        return dict(np.load(cache))
+    photos: dict[str, list] = {f"{half}_{part}": [] for half in ("train", "test") for part in "xy"}
+    with tarfile.open(tar) as archive:
+        for member in tqdm(archive, desc="decode", unit=" photo"):
+            if not member.name.endswith(".jpg"):
+                continue
+            half, label, _ = member.name.split("/")[-3:]
+            file = archive.extractfile(member)
+            assert file is not None
+            photos[f"{half}_x"].append(np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB")))
+            photos[f"{half}_y"].append(CLASSES.index(label))
+    arrays = {k: np.stack(v) if k.endswith("x") else np.array(v) for k, v in photos.items()}
+    RUNS.mkdir(exist_ok=True)
+    np.savez(cache, allow_pickle=False, **arrays)
+    return arrays
+
+
+def normalize(x: Tensor) -> Tensor:
+    """uint8 (B, H, W, 3) -> float (B, 3, H, W), channels last in memory."""
+    mean, std = (torch.tensor(v, device=x.device) for v in (MEAN, STD))
+    return ((x.float() / 255 - mean) / std).permute(0, 3, 1, 2)
+
+
+def augment(x: Tensor, y: Tensor, recipe: Recipe, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Shift, mirror, grey out, mix. uint8 (B, 40, 40, 3) with margins, labels (B,) -> (B, 3, 32, 32), (B, 10)."""
+    n, side = len(x), x.shape[1] - 2 * MARGIN
+    span = torch.arange(side)
+    shift = torch.randint(0, 2 * MARGIN + 1, (2, n, 1), generator=rng)
+    mirror = torch.rand(n, 1, generator=rng) < 0.5
+    rows, cols = shift[0] + span, shift[1] + torch.where(mirror, side - 1 - span, span)
+    x = x[torch.arange(n)[:, None, None], rows[:, :, None].to(x.device), cols[:, None, :].to(x.device)]
+    x, target = normalize(x), F.one_hot(y, len(CLASSES)).float()
+    if recipe.cutout:
+        corner = torch.randint(-recipe.cutout // 2, side - recipe.cutout // 2, (2, n, 1), generator=rng)
+        inside = (span >= corner) & (span < corner + recipe.cutout)  # (2, B, side): rows, columns
+        x = x.masked_fill((inside[0][:, None, :, None] & inside[1][:, None, None, :]).to(x.device), 0.0)
+    if recipe.cutmix and torch.rand((), generator=rng) < recipe.cutmix:
+        size = int(side * (1 - torch.rand((), generator=rng)) ** 0.5)
+        top, left = torch.randint(0, side - size + 1, (2,), generator=rng).tolist()
+        box = (..., slice(top, top + size), slice(left, left + size))
+        x[box] = x.flip(0)[box]
+        target = torch.lerp(target, target.flip(0), (size / side) ** 2)
+    return x, target
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    decay = [p for p in model.parameters() if p.ndim > 1 and p.shape[0] > 1]
+    chosen = set(decay)
+    rest = [p for p in model.parameters() if p not in chosen]
+    groups = [dict(params=decay, weight_decay=recipe.weight_decay), dict(params=rest, weight_decay=0.0)]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.99))
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=0.9, nesterov=True)
+
+
+class Run:
+    """One model on its way: weights, their running mean, the optimizer, the epochs behind it."""
+
+    def __init__(self, name: str, device: torch.device):
+        self.name, self.device, self.recipe, self.epoch = name, device, RECIPES[name], 0
+        torch.manual_seed(self.recipe.seed)
+        self.model = create(name).to(device).to(memory_format=torch.channels_last)
+        average = get_ema_multi_avg_fn(self.recipe.ema)
+        self.mean = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
+        self.optimizer = make_optimizer(self.model, self.recipe)
+        self.file = RUNS / f"{name}.pt"
+        self.parts = {"model": self.model, "mean": self.mean, "optimizer": self.optimizer}
+        if self.file.exists():
+            saved = torch.load(self.file, map_location=device, weights_only=True)
+            if saved["recipe"] != asdict(self.recipe):
+                raise SystemExit(f"{self.file} was trained by another recipe; move it away to start anew.")
+            self.epoch = saved["epoch"]
+            for part, state in self.parts.items():
+                state.load_state_dict(saved[part])
+
+    def save(self) -> None:
+        state = {part: owner.state_dict() for part, owner in self.parts.items()}
+        unfinished = self.file.with_suffix(".part")
+        torch.save(state | {"epoch": self.epoch, "recipe": asdict(self.recipe)}, unfinished)
+        unfinished.replace(self.file)
+
+    def rate(self, progress: float) -> float:
+        warmup = self.recipe.warmup
+        return self.recipe.lr * min(progress / warmup, (1 - progress) / (1 - warmup))
+
+    def batches(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """Give (pictures, targets, progress of the whole run from 0 to 1); the same for an epoch however often run."""
+        rng = torch.Generator().manual_seed(1000 * self.recipe.seed + self.epoch)
+        steps = len(x) // self.recipe.batch
+        order = torch.randperm(len(x), generator=rng)[: steps * self.recipe.batch].view(steps, -1)
+        for step, chosen in enumerate(order.to(x.device)):
+            progress = (self.epoch + (step + 0.5) / steps) / self.recipe.epochs
+            yield *augment(x[chosen], y[chosen], self.recipe, rng), progress
+
+    def train_epoch(self, x: Tensor, y: Tensor) -> float:
+        """Go through the photos once; give the mean loss."""
+        self.model.train()
+        total, steps = 0.0, len(x) // self.recipe.batch
+        bar = tqdm(self.batches(x, y), f"{self.name} {self.epoch + 1}/{self.recipe.epochs}", steps, mininterval=5)
+        for images, target, progress in bar:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rate(progress)
+            with torch.autocast(self.device.type, torch.bfloat16):
+                logits = self.model(images)
+            loss = F.cross_entropy(logits.float(), target, label_smoothing=self.recipe.smoothing)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.mean.update_parameters(self.model)
+            total += loss.item()
+        self.epoch += 1
+        return total / steps
+
+
+@torch.inference_mode()
+def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
+    """Percentage of the photos uint8 (N, 32, 32, 3) whose first guess is right."""
+    model.eval()
+    guesses = torch.cat([model(normalize(part)).argmax(1) for part in x.split(500)])
+    return 100 * (guesses == y).float().mean().item()
+
+
+def export(run: Run, test_x: Tensor, test_y: Tensor) -> None:
+    """Write the running mean in half precision; measure the written file."""
+    file = ROOT / "zoo" / "bundled" / f"{run.name}.cifar10.safetensors"
+    state = {k: v.half() if v.is_floating_point() else v for k, v in run.mean.module.state_dict().items()}
+    save_file({k: v.contiguous().cpu() for k, v in state.items()}, file)
+    weights = {k: v.float() if v.is_floating_point() else v for k, v in load_file(file).items()}
+    model = create_from(run.name, weights).to(run.device)
+    facts = dict(
+        checkpoint=file.stem,
+        parameters=sum(p.numel() for p in model.parameters()),
+        bytes=file.stat().st_size,
+        top1=round(accuracy(model, test_x, test_y), 2),
+        test_photos=len(test_y),
+        recipe=asdict(run.recipe),
+    )
+    (RUNS / f"{run.name}.json").write_text(json.dumps(facts, indent=1))
+    print(json.dumps(facts))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("names", nargs="+", choices=RECIPES)
+    parser.add_argument("--data", type=Path, required=True, help="cifar10.tar")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    photos = {k: torch.from_numpy(v) for k, v in read_photos(args.data).items()}
+    margins = ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0))
+    train_x = torch.from_numpy(np.pad(photos["train_x"].numpy(), margins, mode="reflect")).to(device)
+    train_y, test_x, test_y = (photos[k].to(device) for k in ("train_y", "test_x", "test_y"))
+    for name in args.names:
+        run = Run(name, device)
+        while run.epoch < run.recipe.epochs:
+            start = time.perf_counter()
+            loss = run.train_epoch(train_x, train_y)
+            run.save()
+            reached = accuracy(run.mean, test_x, test_y)
+            print(
+                f"{name} epoch {run.epoch}: loss {loss:.3f}, test {reached:.2f} %, {time.perf_counter() - start:.0f} s"
+            )
+        export(run, test_x, test_y)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""What every model here is: image (B, 3, H, W) -> forward_features -> forward_head -> logits (B, num_classes)."""
+
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+Readout = Literal["mean", "norm_mean", "mean_norm", "token", "attention_pool", "flatten"]
+
+
+class Backbone(nn.Module):
+    """A family subclasses this, writes forward_features, and owns self.head and self.num_features.
+
+    `readout` says how the last features become logits, hence where the tap "cam" stands (zoo/probe.py) and which
+    formula is right there: "mean" (grid mean -> fc), "norm_mean" (norm -> mean -> fc), "mean_norm" (mean -> norm -> fc),
+    "token" (class token -> fc), "attention_pool", "flatten" (the whole grid -> MLP).
+    """
+
+    num_features: int
+    num_classes: int
+    readout: Readout
+    head: nn.Module
+    read_tokens: ClassVar[int] = 1  # where the readout is "token": how many leading tokens it reads
+    classifier_key: ClassVar[str] = "head.fc"  # the last linear layer, named as in the state dict
+    no_attention: ClassVar[str | None] = None  # why there is no attention to show, as one clause; None where there is
+
+    @classmethod
+    def fit(cls, cfg: Any, state_dict: dict[str, Tensor]) -> dict[str, Any]:
+        """Read off a checkpoint which config fields it needs changed; here, the number of classes."""
+        weight = state_dict.get(f"{cls.classifier_key}.weight")
+        return {"num_classes": 0 if weight is None else weight.shape[0]}
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        return self.head(x, pre_logits)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))

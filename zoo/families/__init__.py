@@ -1,0 +1,1 @@
+"""One file a paper. Nobody lists them: the registry imports the folder."""

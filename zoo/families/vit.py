@@ -1,0 +1,225 @@
+"""Vision Transformer: a picture is a sentence of patches, read by a plain transformer encoder.
+
+    image -> patches of 16x16, a linear layer -> + class token, + places -> blocks -> norm -> class token -> fc
+    block -> norm -> attention (tokens read each other) -> + shortcut -> norm -> MLP (each on its own) -> + shortcut
+
+Dosovitskiy et al. 2020, "An Image is Worth 16x16 Words", arXiv:2010.11929; trained well by Steiner et al. 2021 ("How to
+train your ViT?", AugReg, arXiv:2106.10270). Mean pooling for the class token: Beyer et al. 2022, arXiv:2205.01580.
+Attention pooling: Zhai et al. 2022, arXiv:2106.04560. Registers: Darcet et al. 2023, arXiv:2309.16588. The _gap
+giants are I-JEPA's (Assran et al. 2023, arXiv:2301.08243). The test_ sizes are timm's own (Ross Wightman).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from zoo.base import Backbone
+from zoo.layers.attention import AttentionPool, SelfAttention
+from zoo.layers.drop import DropPath, drop_path_rates
+from zoo.layers.embed import PatchEmbed, resize_positions
+from zoo.layers.head import classifier
+from zoo.layers.mlp import Mlp
+from zoo.layers.norm import LayerNorm, RmsNorm
+from zoo.layers.scale import layer_scale
+from zoo.probe import Grid, tap
+from zoo.registry import register
+
+
+class Block(nn.Module):
+    """(B, N, C) -> (B, N, C). `last`: what its attention reads is what explanations should look at."""
+
+    def __init__(self, index: int, drop_path: float, cfg: "Config"):
+        super().__init__()
+        self.norm1 = cfg.norm(cfg.dim)
+        self.attn = SelfAttention(cfg.dim, cfg.num_heads, cfg.qkv_bias, cfg.norm if cfg.qk_norm else None)
+        self.ls1 = layer_scale(cfg.dim, cfg.layer_scale)
+        self.norm2 = cfg.norm(cfg.dim)
+        self.mlp = Mlp(cfg.dim, int(cfg.dim * cfg.mlp_ratio), act=cfg.act)
+        self.ls2 = layer_scale(cfg.dim, cfg.layer_scale)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor, grid: Grid, last: bool = False) -> Tensor:
+        y = self.norm1(x)
+        if last:
+            y = tap("cam", y, "NLC", grid)
+        x = x + self.drop_path(self.ls1(self.attn(y, grid)))
+        return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
+
+
+@dataclass(frozen=True)
+class Config:
+    """What tells one ViT from another."""
+
+    dim: int = 768
+    depth: int = 12  # blocks
+    num_heads: int = 12
+    patch: int = 16  # side of a patch, pixels
+    img_size: int = 224  # side of the picture that the position table was learned on, pixels
+    mlp_ratio: float = 4.0  # hidden width of the MLP over dim
+    qkv_bias: bool = True
+    qk_norm: bool = False
+    layer_scale: float | None = None  # how quietly each branch starts
+    class_token: bool = True
+    registers: int = 0  # tokens that hold no place and are never read out
+    place_prefix: bool = True  # class and register tokens have rows in the position table
+    pre_norm: bool = False  # norm before the first block, as CLIP has it; the patches then have no bias
+    pool: Literal["token", "mean", "map"] = "token"  # read out the class token, the mean, or by attention
+    head_norm: bool = False  # mean, then norm, in place of norm, then mean
+    pool_prefix: bool = False  # attention pooling sees the prefix tokens too
+    norm: Callable[[int], nn.Module] = LayerNorm
+    act: Callable[[], nn.Module] = nn.GELU
+    block: Callable[[int, float, Any], nn.Module] = Block  # of (index, drop_path, cfg)
+    num_classes: int = 1000
+    drop_path: float = 0.0
+
+
+class ViT(Backbone):
+    """Image (B, 3, H, W) -> tokens (B, N, dim) -> logits (B, num_classes).
+
+    Any H and W that the patch divides: the position table is resized to the grid.
+    """
+
+    classifier_key: ClassVar[str] = "head"
+
+    def __init__(self, cfg: Config):
+        super().__init__()
+        self.num_features, self.num_classes, self.pool = cfg.dim, cfg.num_classes, cfg.pool
+        if cfg.pool == "mean":
+            self.readout = "mean_norm" if cfg.head_norm else "norm_mean"
+        else:
+            self.readout = "token" if cfg.pool == "token" else "attention_pool"
+        side = cfg.img_size // cfg.patch
+        self.table_grid = side, side
+        self.prefix = self.prefix_length(cfg)
+        self.placed_prefix = self.prefix if cfg.place_prefix else 0
+        self.patch_embed = PatchEmbed(cfg.patch, cfg.dim, bias=not cfg.pre_norm)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, cfg.dim)) if cfg.class_token else None
+        self.reg_token = nn.Parameter(torch.zeros(1, cfg.registers, cfg.dim)) if cfg.registers else None
+        places = self.placed_prefix + side * side
+        self.pos_embed = nn.Parameter(torch.empty(1, places, cfg.dim))
+        self.norm_pre = cfg.norm(cfg.dim) if cfg.pre_norm else nn.Identity()
+        (rates,) = drop_path_rates(cfg.drop_path, (cfg.depth,))
+        self.blocks = nn.Sequential(*(cfg.block(i, rate, cfg) for i, rate in enumerate(rates)))
+        self.norm = nn.Identity() if cfg.head_norm else cfg.norm(cfg.dim)
+        if cfg.pool == "map":
+            hidden = int(cfg.dim * cfg.mlp_ratio)
+            self.attn_pool = AttentionPool(cfg.dim, cfg.num_heads, hidden, cfg.norm, skip_prefix=not cfg.pool_prefix)
+        self.fc_norm = cfg.norm(cfg.dim) if cfg.head_norm else nn.Identity()
+        self.head = classifier(cfg.dim, cfg.num_classes)
+        self.apply(_init)
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+
+    @classmethod
+    def prefix_length(cls, cfg: Config) -> int:
+        """Count the tokens before the patches."""
+        return int(cfg.class_token) + cfg.registers
+
+    @classmethod
+    def fit(cls, cfg: Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
+        """Read off the number of classes and, from a position table of another length, the (square) picture's size."""
+        fitted = super().fit(cfg, state_dict)
+        if "pos_embed" in state_dict:
+            patches = state_dict["pos_embed"].shape[1] - (cls.prefix_length(cfg) if cfg.place_prefix else 0)
+            if patches != (cfg.img_size // cfg.patch) ** 2:
+                fitted["img_size"] = round(patches**0.5) * cfg.patch
+        return fitted
+
+    def prefix_tokens(self) -> list[Tensor]:
+        return [token for token in (self.cls_token, self.reg_token) if token is not None]
+
+    def embed(self, x: Tensor) -> tuple[Tensor, Grid]:
+        """(B, 3, H, W) -> (B, N, dim) with every token in its place."""
+        x = self.patch_embed(x)
+        grid = Grid(self.prefix, *x.shape[2:])
+        x = x.flatten(2).transpose(1, 2)
+        prefix = [token.expand(len(x), -1, -1) for token in self.prefix_tokens()]
+        places = resize_positions(self.pos_embed, self.table_grid, grid.shape, self.placed_prefix)
+        if self.placed_prefix:
+            x = torch.cat([*prefix, x], 1) + places
+        else:
+            x = torch.cat([*prefix, x + places], 1)
+        return self.norm_pre(x), grid
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Grid]:
+        """(B, 3, H, W) -> tokens (B, N, dim) behind the last norm, and where they stand."""
+        x, grid = self.embed(x)
+        for i, block in enumerate(self.blocks, 1):
+            x = block(x, grid, last=i == len(self.blocks) and self.pool == "token")
+            x = tap(f"stage{i}", x, "NLC", grid)
+        x = self.norm(x)
+        return (x if self.pool == "token" else tap("cam", x, "NLC", grid)), grid
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self.encode(x)[0]
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False, grid: Grid | None = None) -> Tensor:
+        if self.pool == "map":
+            x = self.attn_pool(x, grid or Grid(self.prefix, 1, x.shape[1] - self.prefix))
+        else:
+            x = x[:, 0] if self.pool == "token" else x[:, self.prefix :].mean(1)
+        x = self.fc_norm(x)
+        return x if pre_logits else self.head(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, grid = self.encode(x)
+        return self.forward_head(x, grid=grid)
+
+
+def _init(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+TINY = Config(dim=192, num_heads=3)
+SMALL = Config(dim=384, num_heads=6)
+BASE = Config()
+LARGE = Config(dim=1024, depth=24, num_heads=16)
+HUGE = Config(dim=1280, depth=32, num_heads=16, patch=14)
+GIANT = Config(dim=1408, depth=40, num_heads=16, mlp_ratio=48 / 11, patch=14)
+GIGANTIC = Config(dim=1664, depth=48, num_heads=16, mlp_ratio=64 / 13, patch=14)
+GAP = dict(class_token=False, pool="mean")  # no class token: the mean of the patches is read out
+TEST = Config(dim=64, depth=6, num_heads=2, mlp_ratio=3, img_size=160)
+TEST2 = replace(TEST, depth=8, registers=1, layer_scale=1e-5, head_norm=True, **GAP)
+TEST3 = replace(TEST2, dim=96, depth=9, num_heads=3)
+
+VARIANTS = {
+    "vit_tiny_patch16_224": TINY,
+    "vit_tiny_patch16_384": replace(TINY, img_size=384),
+    "vit_small_patch8_224": replace(SMALL, patch=8, num_classes=0),
+    "vit_small_patch16_224": SMALL,
+    "vit_small_patch16_384": replace(SMALL, img_size=384),
+    "vit_small_patch32_224": replace(SMALL, patch=32),
+    "vit_small_patch32_384": replace(SMALL, patch=32, img_size=384),
+    "vit_small_patch16_36x1_224": replace(SMALL, depth=36, layer_scale=1e-5),
+    "vit_base_patch8_224": replace(BASE, patch=8),
+    "vit_base_patch16_224": BASE,
+    "vit_base_patch16_224_miil": replace(BASE, qkv_bias=False, num_classes=11221),
+    "vit_base_patch16_384": replace(BASE, img_size=384),
+    "vit_base_patch16_gap_224": replace(BASE, num_heads=16, **GAP),
+    "vit_base_patch16_plus_240": replace(BASE, dim=896, num_heads=14, layer_scale=1e-5, img_size=240),
+    "vit_base_patch32_224": replace(BASE, patch=32),
+    "vit_base_patch32_384": replace(BASE, patch=32, img_size=384),
+    "vit_base_patch32_plus_256": replace(BASE, dim=896, num_heads=14, layer_scale=1e-5, patch=32, img_size=256),
+    "vit_large_patch14_224": replace(LARGE, patch=14),
+    "vit_large_patch16_224": LARGE,
+    "vit_large_patch16_384": replace(LARGE, img_size=384),
+    "vit_large_patch32_224": replace(LARGE, patch=32, num_classes=0),
+    "vit_large_patch32_384": replace(LARGE, patch=32, img_size=384),
+    "vit_huge_patch14_224": replace(HUGE, num_classes=0),
+    "vit_huge_patch14_gap_224": replace(HUGE, num_classes=0, **GAP),
+    "vit_huge_patch16_gap_448": replace(HUGE, patch=16, img_size=448, num_classes=0, **GAP),
+    "vit_giant_patch14_224": GIANT,
+    "vit_giant_patch16_gap_224": replace(GIANT, patch=16, num_classes=0, **GAP),
+    "vit_gigantic_patch14_224": GIGANTIC,
+    "test_vit": TEST,
+    "test_vit2": TEST2,
+    "test_vit3": replace(TEST3, mlp_ratio=2, pool="map", head_norm=False, pool_prefix=True),
+    "test_vit4": replace(TEST3, norm=RmsNorm),
+    "vit_cifar": Config(dim=128, depth=7, num_heads=4, patch=4, img_size=32, num_classes=10),
+}
+register(ViT, VARIANTS)

@@ -1,0 +1,66 @@
+"""Multi-head attention over a list of tokens (Vaswani et al. 2017, arXiv:1706.03762), as vision transformers use it."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from zoo.layers.mlp import Mlp
+from zoo.probe import Geometry, Grid, attention
+
+
+class SelfAttention(nn.Module):
+    """Every token reads every token. (B, N, C) -> (B, N, C).
+
+    `qk_norm` norms each head's queries and keys (Dehghani et al. 2023, arXiv:2302.05442).
+    """
+
+    def __init__(
+        self, dim: int, num_heads: int, qkv_bias: bool = True, qk_norm: Callable[[int], nn.Module] | None = None
+    ):
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.q_norm = qk_norm(dim // num_heads) if qk_norm else nn.Identity()
+        self.k_norm = qk_norm(dim // num_heads) if qk_norm else nn.Identity()
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (B, h, N, d) each
+        q, k = self.q_norm(q), self.k_norm(k)
+        x = attention(q, k, v, layer=self, geometry=lambda: Geometry.dense(grid))
+        return self.proj(x.transpose(1, 2).flatten(2))
+
+
+class AttentionPool(nn.Module):
+    """One learned query reads the tokens, an MLP refines what it read (Zhai et al. 2022, arXiv:2106.04560).
+
+    (B, N, C) -> (B, C). `skip_prefix`: the query does not see class and register tokens.
+    """
+
+    def __init__(
+        self, dim: int, num_heads: int, hidden: int, norm: Callable[[int], nn.Module], skip_prefix: bool = True
+    ):
+        super().__init__()
+        self.num_heads, self.skip_prefix = num_heads, skip_prefix
+        self.latent = nn.Parameter(torch.randn(1, 1, dim) * dim**-0.5)
+        self.q = nn.Linear(dim, dim)
+        self.kv = nn.Linear(dim, 2 * dim)
+        self.proj = nn.Linear(dim, dim)
+        self.norm = norm(dim)
+        self.mlp = Mlp(dim, hidden)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        start = grid.prefix if self.skip_prefix else 0
+        q = (
+            self.q(self.latent).expand(len(x), -1, -1).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        )  # (B, h, 1, d)
+        k, v = self.kv(x[:, start:]).unflatten(2, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+
+        def geometry() -> Geometry:
+            keys = torch.arange(start, grid.tokens)[None]
+            return Geometry(torch.zeros(1, 1, dtype=torch.long), keys, Grid(1, 0, 0), grid)
+
+        x = attention(q, k, v, layer=self, geometry=geometry).transpose(1, 2).flatten(1)
+        x = self.proj(x)
+        return x + self.mlp(self.norm(x))

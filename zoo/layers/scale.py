@@ -1,0 +1,20 @@
+"""A learned factor a channel on a residual branch (Touvron et al. 2021, CaiT, arXiv:2103.17239)."""
+
+import torch
+from torch import Tensor, nn
+
+
+class LayerScale(nn.Module):
+    """(B, ..., C) -> (B, ..., C)."""
+
+    def __init__(self, dim: int, start: float):
+        super().__init__()
+        self.gamma = nn.Parameter(start * torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
+def layer_scale(dim: int, start: float | None) -> nn.Module:
+    """LayerScale that starts at `start`, or nothing where it is None."""
+    return nn.Identity() if start is None else LayerScale(dim, start)

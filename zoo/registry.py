@@ -1,0 +1,66 @@
+"""Every variant by name: `create("convnext_tiny")`. A family says what it has by calling `register`."""
+
+import difflib
+import fnmatch
+import importlib
+from dataclasses import fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.base import Backbone
+
+_VARIANTS: dict[str, tuple[type[Backbone], Any]] = {}
+
+
+def register(model: type[Backbone], variants: dict[str, Any]) -> None:
+    """Tie each variant's name to its class and to the config that makes it."""
+    for name, cfg in variants.items():
+        if name in _VARIANTS:
+            raise ValueError(f"{name} is registered twice")
+        _VARIANTS[name] = model, cfg
+
+
+@cache
+def _import_families() -> None:
+    for path in sorted((Path(__file__).parent / "families").glob("[a-z]*.py")):
+        importlib.import_module(f"zoo.families.{path.stem}")
+
+
+def names(pattern: str = "*") -> list[str]:
+    """List every architecture whose name matches the glob pattern, sorted."""
+    _import_families()
+    return sorted(fnmatch.filter(_VARIANTS, pattern))
+
+
+def variant(name: str) -> tuple[type[Backbone], Any]:
+    """Look up the class and the config behind a name; a KeyError names the nearest ones there are."""
+    if name not in _VARIANTS:
+        _import_families()
+    if name not in _VARIANTS:
+        near = ", ".join(difflib.get_close_matches(name, _VARIANTS, 3))
+        raise KeyError(f"There is no architecture {name!r} here." + (f" Near it: {near}." if near else ""))
+    return _VARIANTS[name]
+
+
+def create(name: str, **overrides: Any) -> Backbone:
+    """Build a variant with fresh weights, in eval mode; `overrides` replace fields of its config."""
+    model, cfg = variant(name)
+    return model(replace(cfg, **overrides)).eval()
+
+
+def create_from(name: str, state_dict: dict[str, Tensor], **overrides: Any) -> Backbone:
+    """Build a variant on a checkpoint's own tensors: no fresh weights are made and none are copied.
+
+    What the tensors say (number of classes, picture size) goes before the variant's defaults, `overrides` before both.
+    """
+    model, cfg = variant(name)
+    known = {f.name for f in fields(cfg)}
+    fitted = {k: v for k, v in model.fit(cfg, state_dict).items() if k in known}
+    with torch.device("meta"):
+        built = create(name, **(fitted | overrides))
+    built.load_state_dict(state_dict, strict=True, assign=True)
+    return built
