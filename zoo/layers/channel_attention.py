@@ -1,0 +1,43 @@
+"""Channel attention: look at a whole feature map, then turn each channel up or down by one gate in (0, 1).
+
+The gates say what matters, not where: they are the same at every place of the grid.
+"""
+
+import math
+
+from torch import Tensor, nn
+
+
+class SqueezeExcite(nn.Module):
+    """mean over the grid -> fc1 -> ReLU -> fc2 -> sigmoid -> times x (Hu et al. 2017, arXiv:1709.01507).
+
+    (B, dim, H, W) -> (B, dim, H, W). `hidden` is a sixteenth of `dim`, to the nearest multiple of 8, unless given.
+    """
+
+    def __init__(self, dim: int, hidden: int | None = None):
+        super().__init__()
+        hidden = hidden or max(8, (dim + 64) // 128 * 8)
+        self.fc1 = nn.Conv2d(dim, hidden, 1)
+        self.act = nn.ReLU(inplace=True)
+        self.fc2 = nn.Conv2d(hidden, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gates = self.fc2(self.act(self.fc1(x.mean((2, 3), keepdim=True))))  # (B, dim, 1, 1)
+        return x * gates.sigmoid()
+
+
+class EfficientChannelAttention(nn.Module):
+    """mean over the grid -> 1d conv along the channels -> sigmoid -> times x (Wang et al. 2019, arXiv:1910.03151).
+
+    (B, C, H, W) -> (B, C, H, W). The kernel grows with the logarithm of `dim` (the paper's equation 12); no other
+    weight depends on it, so that C may be smaller, as it is after pruning.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        kernel = max(3, int((math.log2(dim) + 1) / 2) // 2 * 2 + 1)
+        self.conv = nn.Conv1d(1, 1, kernel, padding=kernel // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gates = self.conv(x.mean((2, 3))[:, None]).sigmoid()  # (B, 1, C)
+        return x * gates[:, 0, :, None, None]
