@@ -1,6 +1,8 @@
 """Where a model looked: maps for every family in zoo/, from its own taps and attention (zoo/probe.py)."""
 
 from explain.api import (
+    METHODS as METHODS,
+    Availability as Availability,
     Explanation as Explanation,
     ExplanationError as ExplanationError,
     Method as Method,

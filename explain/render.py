@@ -62,5 +62,5 @@ def layer(
 def overlay(photo: Image.Image, layer: Image.Image, opacity: float) -> Image.Image:
     """Blend a layer over the photo of its size. Opacity from 0 to 1. -> RGB."""
     faded = layer.copy()
-    faded.putalpha(layer.getchannel("A").point(lambda alpha: round(alpha * opacity)))
+    faded.putalpha(layer.getchannel("A").point([round(alpha * opacity) for alpha in range(256)]))
     return Image.alpha_composite(photo.convert("RGBA"), faded).convert("RGB")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from zoo.catalogue import Checkpoint, checkpoints
 
-GOLDENS = Path(__file__).parent.parent / "tests" / "goldens" / "preprocess.tsv"
+GOLDENS = Path(__file__).parent.parent / "tests" / "goldens" / "preprocess" / "digests.tsv"
 SHAPES = ((500, 333), (333, 500), (224, 224), (641, 97))  # width, height
 
 

@@ -1,14 +1,15 @@
 """Train a bundled checkpoint on CIFAR-10, on a CPU or a GPU; stop it whenever you like, it goes on where it was.
 
-    python tools/train.py resnet32_cifar --data cifar10.tar
+    python -m tools.train resnet32_cifar --data cifar10.tar
 
 The tar holds train/CLASS/*.jpg and test/CLASS/*.jpg of 32x32. Each epoch ends in runs/NAME.pt; the last one writes
 zoo/bundled/NAME.cifar10.safetensors in half precision and measures that file, as the app will load it, on the test half.
 """
 
 import argparse
+import csv
+import hashlib
 import io
-import json
 import tarfile
 import time
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from tqdm import tqdm
 from zoo.registry import create, create_from
 
 ROOT = Path(__file__).parent.parent
-RUNS = ROOT / "runs"
+RUNS, BUNDLED = ROOT / "runs", ROOT / "zoo" / "bundled"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
 MARGIN = 4  # pixels by which a training picture may be shifted
@@ -183,22 +184,37 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
 
 
 def export(run: Run, test_x: Tensor, test_y: Tensor) -> None:
-    """Write the running mean in half precision; measure the written file."""
-    file = ROOT / "zoo" / "bundled" / f"{run.name}.cifar10.safetensors"
+    """Write the running mean in half precision; measure the written file; put both on record in zoo/bundled."""
+    file = BUNDLED / f"{run.name}.cifar10.safetensors"
     state = {k: v.half() if v.is_floating_point() else v for k, v in run.mean.module.state_dict().items()}
     save_file({k: v.contiguous().cpu() for k, v in state.items()}, file)
     weights = {k: v.float() if v.is_floating_point() else v for k, v in load_file(file).items()}
     model = create_from(run.name, weights).to(run.device)
     facts = dict(
-        checkpoint=file.stem,
+        name=file.stem,
+        top1=f"{accuracy(model, test_x, test_y):.2f}",
         parameters=sum(p.numel() for p in model.parameters()),
         bytes=file.stat().st_size,
-        top1=round(accuracy(model, test_x, test_y), 2),
+        epochs=run.recipe.epochs,
+        seed=run.recipe.seed,
         test_photos=len(test_y),
-        recipe=asdict(run.recipe),
     )
-    (RUNS / f"{run.name}.json").write_text(json.dumps(facts, indent=1))
-    print(json.dumps(facts))
+    print(facts)
+    record({k: str(v) for k, v in facts.items()})
+
+
+def record(facts: dict[str, str]) -> None:
+    """Replace a checkpoint's line in bundled.tsv, and the list of sums that guards every file."""
+    table = BUNDLED / "bundled.tsv"
+    with table.open(newline="") as lines:
+        reader = csv.DictReader(lines, delimiter="\t")
+        rows, columns = list(reader), reader.fieldnames or list(facts)
+    with table.open("w", newline="") as lines:
+        writer = csv.DictWriter(lines, columns, delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([facts if row["name"] == facts["name"] else row for row in rows])
+    sums = ((hashlib.sha256(f.read_bytes()).hexdigest(), f.name) for f in sorted(BUNDLED.glob("*.safetensors")))
+    (BUNDLED / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for digest, name in sums))
 
 
 def main() -> None:

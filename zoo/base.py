@@ -11,8 +11,8 @@ class Backbone(nn.Module):
     """A family subclasses this, writes forward_features, and owns self.head and self.num_features.
 
     `readout` says how the last features become logits, hence where the tap "cam" stands (zoo/probe.py) and which
-    formula is right there: "mean" (grid mean -> fc), "norm_mean" (norm -> mean -> fc), "mean_norm" (mean -> norm -> fc),
-    "token" (class token -> fc), "attention_pool", "flatten" (the whole grid -> MLP).
+    formula is right there: "mean" (grid mean -> fc), "norm_mean" (norm -> mean -> fc), "mean_norm" (mean -> norm ->
+    fc), "token" (class token -> fc), "attention_pool", "flatten" (the whole grid -> MLP).
     """
 
     num_features: int
@@ -28,6 +28,11 @@ class Backbone(nn.Module):
         """Read off a checkpoint which config fields it needs changed; here, the number of classes."""
         weight = state_dict.get(f"{cls.classifier_key}.weight")
         return {"num_classes": 0 if weight is None else weight.shape[0]}
+
+    @classmethod
+    def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Bring a published file that is laid out otherwise to this model's keys and shapes; here, as it is."""
+        return state_dict
 
     def forward_features(self, x: Tensor) -> Tensor:
         raise NotImplementedError

@@ -1,0 +1,8 @@
+"""The demo: `python app.py` here, or as a Hugging Face Space. Everything it shows is laid out in ui/."""
+
+from ui.page import LAUNCH, build
+
+demo = build()
+
+if __name__ == "__main__":
+    demo.launch(**LAUNCH)

@@ -1,0 +1,250 @@
+"""What the page can ask for: find a model, have its weights, classify, explain, time it. No gradio here.
+
+A model is asked for by name: a checkpoint ("resnet50.a1_in1k"), or an architecture alone ("resnet50"), which then has
+fresh weights: good for its latency and its structure, not for its guesses. Names and pictures go in, plain values and
+PIL pictures come out, so that a call may run in another process.
+"""
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+import explain
+import zoo
+from explain import render
+from zoo import labels
+from zoo.base import Backbone
+from zoo.catalogue import Checkpoint
+from zoo.cost import cost
+from zoo.latency import Timing, measure
+from zoo.preprocess import preprocess, seen, view
+from zoo.weights import check_memory
+
+GIB = 1 << 30
+SHOWN = 640  # longest side, in pixels, of the pictures that go back to the page
+FRESH = "fresh weights"
+
+
+class EngineError(ValueError):
+    """A request that cannot be met; the message is one sentence for the person who asked."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """One class and the probability that the model gives it."""
+
+    index: int
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a model made of one photo."""
+
+    photo: Image.Image  # small enough for a page
+    seen: Image.Image  # exactly what the model was shown
+    guesses: list[Guess]  # best first; empty if the outputs have no names and no trained weights
+    heat: Image.Image | None  # to lay over the photo
+    target: str | None  # the class that the map is for
+    notes: list[str]
+
+
+class Store:
+    """Keep the last models in memory, by bytes, oldest out first; safe across threads."""
+
+    def __init__(self, load: Callable[[str], Backbone], limit: int = 4 * GIB):
+        self.load, self.limit = load, limit
+        self.models: OrderedDict[str, Backbone] = OrderedDict()
+        self.lock = threading.Lock()
+
+    def get(self, name: str) -> Backbone:
+        with self.lock:
+            if name not in self.models:
+                self.models[name] = self.load(name)
+            self.models.move_to_end(name)
+            while len(self.models) > 1 and sum(map(weight_bytes, self.models.values())) > self.limit:
+                self.models.popitem(last=False)
+            return self.models[name]
+
+
+def weight_bytes(model: Backbone) -> int:
+    return sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def is_local(name: str) -> bool:
+    """Whether a checkpoint or architecture can be had without a network."""
+    return "." not in name or zoo.is_local(name)
+
+
+def recipe(name: str) -> Checkpoint:
+    """The line of the catalogue for a checkpoint, or one made up for an architecture with fresh weights."""
+    if "." in name:
+        return zoo.checkpoint(name)
+    published = zoo.for_architecture(name)
+    size = (cost(name).height, cost(name).width)
+    like = published[0] if published else next(iter(zoo.checkpoints().values()))
+    return replace(like, name=name, size=size, test_size=size, labels=None, license="", source=FRESH, top1=None)
+
+
+def _load(name: str) -> Backbone:
+    if "." in name:
+        return zoo.load(name).to(device())
+    check_memory(name, cost(name).weight_bytes)
+    torch.manual_seed(0)
+    return zoo.create(name).requires_grad_(False).to(device())
+
+
+STORE = Store(_load)
+
+
+def search(query: str, limit: int = 50) -> list[str]:
+    """Architectures for a query, the ones that work offline first.
+
+    Words (all must occur in the name, the family or what it is made of), a glob (`vit_*_384`) or a regular expression
+    between slashes (`/resnet(18|34)$/`). Raises EngineError for a broken expression.
+    """
+    query = query.strip().lower()
+    names = zoo.names()
+    if len(query) > 1 and query.startswith("/") and query.endswith("/"):
+        try:
+            pattern = re.compile(query[1:-1])
+        except re.error as error:
+            raise EngineError(f"{query} is not a regular expression: {error}.") from error
+        found = [name for name in names if pattern.search(name)]
+    elif any(c in query for c in "*?["):
+        found = [name for name in names if fnmatchcase(name, query)]
+    else:
+        found = [name for name in names if all(word in _text(name) for word in query.split())]
+    return sorted(found, key=_rank)[:limit]
+
+
+def _text(name: str) -> str:
+    family = zoo.family_of(name)
+    return name if family is None else f"{name} {family.name} {family.section} {family.paradigm}".lower()
+
+
+def _rank(name: str) -> tuple[int, float]:
+    """Bundled ones first, best first; then published ones; then those with fresh weights only."""
+    best = next(iter(zoo.for_architecture(name)), None)
+    if best is None:
+        return 2, 0.0
+    return (0, -(best.top1 or 0.0)) if best.bundled else (1, 0.0)
+
+
+def class_names(row: Checkpoint) -> tuple[str, ...] | None:
+    return labels.names(row.labels) if row.labels else None
+
+
+def find_class(row: Checkpoint, text: str) -> int | None:
+    """Read what a person typed as a class: a number, a whole name, or a part that fits one name only. None if blank."""
+    text = text.strip()
+    if not text:
+        return None
+    if text.isdigit():
+        if int(text) >= row.num_classes:
+            raise EngineError(f"This model has classes 0 to {row.num_classes - 1}; there is no class {text}.")
+        return int(text)
+    names = class_names(row)
+    if names is None:
+        raise EngineError("The outputs of this model have no names: give the class as a number.")
+    exact = [i for i, name in enumerate(names) if name.lower() == text.lower()]
+    near = exact or [i for i, name in enumerate(names) if text.lower() in name.lower()]
+    if len(near) != 1:
+        found = ", ".join(names[i] for i in near[:5])
+        raise EngineError(f"{text!r} fits {len(near)} classes: {found} …" if near else f"No class is called {text!r}.")
+    return near[0]
+
+
+def guesses(logits: Tensor, row: Checkpoint, count: int = 5) -> list[Guess]:
+    """The most probable classes for logits (classes,)."""
+    names = class_names(row)
+    if names is None:
+        return []
+    probability, index = logits.softmax(0).topk(min(count, len(logits)))
+    pairs = zip(index.tolist(), probability.tolist(), strict=True)
+    return [Guess(i, names[i], p) for i, p in pairs]
+
+
+@dataclass(frozen=True)
+class Request:
+    """How photos are to be looked at. Classes are given as a person types them; blank: each photo's first guess."""
+
+    model: str
+    method: str = "grad_cam"
+    target: str = ""
+    contrast: str = ""
+    layer: int = -1  # of attention; -1: the last
+    head: int = -1  # of that layer; -1: the mean of all
+
+
+def look(request: Request, photos: list[Image.Image]) -> list[Look]:
+    """Classify photos (RGB) and show where the model looked. Raises EngineError."""
+    row, model = recipe(request.model), STORE.get(request.model)
+    x = torch.stack([preprocess(photo, row) for photo in photos]).to(device())
+    with torch.inference_mode():
+        logits = model(x).float().cpu()
+    maps, problem = _maps(request, row, model, x)
+    looks = []
+    for i, photo in enumerate(photos):
+        small = photo.copy()
+        small.thumbnail((SHOWN, SHOWN), Image.Resampling.LANCZOS)
+        notes = [problem] if problem else [*maps.warnings] if maps else []
+        looks.append(
+            Look(
+                photo=small,
+                seen=seen(photo, row),
+                guesses=guesses(logits[i], row) if "." in request.model else [],
+                heat=_heat(maps, i, photo, small, row) if maps else None,
+                target=_target_name(maps, i, row) if maps else None,
+                notes=notes,
+            )
+        )
+    return looks
+
+
+def _maps(
+    request: Request, row: Checkpoint, model: Backbone, x: Tensor
+) -> tuple[explain.Explanation | None, str | None]:
+    """Make the maps asked for, or say in a sentence why there are none."""
+    options: dict[str, Any] = {}
+    if explain.METHODS[request.method].by_class:
+        options = {"target": find_class(row, request.target), "contrast": find_class(row, request.contrast)}
+    elif request.method == "attention":
+        options = {"layer": request.layer, "head": None if request.head < 0 else request.head}
+    try:
+        return explain.explain(model, x, request.method, **options), None
+    except explain.ExplanationError as error:
+        return None, str(error)
+
+
+def _heat(maps: explain.Explanation, i: int, photo: Image.Image, small: Image.Image, row: Checkpoint) -> Image.Image:
+    scale = small.width / photo.width, small.height / photo.height
+    left, top, right, bottom = view(photo.size, row).box
+    box = left * scale[0], top * scale[1], right * scale[0], bottom * scale[1]
+    return render.layer(maps.raw[i].float().numpy(), small.size, box)
+
+
+def _target_name(maps: explain.Explanation, i: int, row: Checkpoint) -> str | None:
+    if maps.target is None:
+        return None
+    names = class_names(row)
+    name = [names[c] if names else f"class {c}" for c in (maps.target[i], maps.contrast) if c is not None]
+    return " rather than ".join(name)
+
+
+def time_it(model: str, seconds: float = 2.0, stop: Callable[[], bool] | None = None) -> Timing:
+    """Time the forward pass on this machine at the checkpoint's own picture size, batch 1."""
+    return measure(STORE.get(model), recipe(model).size, seconds=seconds, stop=stop)

@@ -1,0 +1,80 @@
+"""What the page can ask for, asked without a page."""
+
+import pytest
+import torch
+from PIL import Image
+
+import engine
+import zoo
+
+PHOTO = Image.new("RGB", (300, 200), (200, 40, 40))
+
+
+def test_search_by_words_glob_and_expression():
+    assert engine.search("resnet18")[0] == "resnet18"
+    assert set(engine.search("vit_tiny_patch16_*")) == {"vit_tiny_patch16_224", "vit_tiny_patch16_384"}
+    assert set(engine.search("/^resnet(18|34)$/")) == {"resnet18", "resnet34"}
+    assert "swin_tiny_patch4_window7_224" in engine.search("tiny swin")
+    assert engine.search("nothing is called this") == []
+    assert len(engine.search("")) == 50
+
+
+def test_a_broken_expression_is_a_sentence():
+    with pytest.raises(engine.EngineError, match="not a regular expression"):
+        engine.search("/(/")
+
+
+def test_what_works_offline_comes_first():
+    found = engine.search("cifar")
+    bundled = [any(row.bundled for row in zoo.for_architecture(name)) for name in found]
+    assert bundled == sorted(bundled, reverse=True)
+
+
+def test_store_keeps_to_its_bytes_and_drops_the_oldest():
+    loaded = []
+
+    def load(name):
+        loaded.append(name)
+        return torch.nn.Linear(256, 256, bias=False)  # 256 KiB
+
+    store = engine.Store(load, limit=600 * 1024)
+    for name in "abac":
+        store.get(name)
+    assert loaded == ["a", "b", "c"]
+    store.get("a")
+    store.get("b")
+    assert loaded == ["a", "b", "c", "b"]
+
+
+def test_classes_as_a_person_types_them():
+    row = zoo.checkpoint("resnet50.a1_in1k")
+    assert engine.find_class(row, " ") is None
+    assert engine.find_class(row, "207") == 207
+    assert engine.find_class(row, "Golden Retriever") == 207
+    with pytest.raises(engine.EngineError, match="fits"):
+        engine.find_class(row, "terrier")
+    with pytest.raises(engine.EngineError, match="classes 0 to 999"):
+        engine.find_class(row, "1000")
+    with pytest.raises(engine.EngineError, match="No class"):
+        engine.find_class(row, "spaceship of theseus")
+
+
+def test_fresh_weights_give_no_guesses_but_a_map_and_a_latency():
+    (look,) = engine.look(engine.Request("test_vit2", "rollout"), [PHOTO])
+    assert look.guesses == []
+    assert look.heat.size == look.photo.size == (300, 200)
+    assert look.seen.size == (160, 160)
+    assert engine.time_it("test_vit2", seconds=0.2).n >= 1
+
+
+def test_a_method_that_a_model_lacks_is_a_note_and_the_guesses_stay():
+    (look,) = engine.look(engine.Request("resnet18", "rollout"), [PHOTO])
+    assert look.heat is None
+    assert look.notes == ["There is no attention to show: it is made of convolutions alone."]
+
+
+def test_unknown_names_say_what_is_near():
+    with pytest.raises(KeyError, match="resnet50"):
+        engine.recipe("resnet5O")
+    with pytest.raises(KeyError, match="a1_in1k"):
+        engine.recipe("resnet50.a1_in1")

@@ -1,0 +1,237 @@
+"""Maps against what they must be by arithmetic: identities, sums, geometry, and a model left as it was."""
+
+import threading
+
+import pytest
+import torch
+
+import explain
+import zoo
+from explain.attention import readout_mass, spread
+from explain.cam import grad_cam, hires_cam
+from tools.filled import fill
+from zoo.probe import Grid, frozen_norm, probe, whole
+
+# One small variant of every readout and every kind of attention, and a picture that is not square where it can be.
+SMALL = {
+    "resnet32_cifar": (32, 48),
+    "convnext_cifar": (32, 64),
+    "mobilenetv2_cifar": (32, 64),
+    "mixer_cifar": (32, 32),
+    "swin_cifar": (32, 48),
+    "vit_cifar": (32, 48),
+    "test_vit2": (64, 96),
+    "test_vit3": (64, 96),
+    "deit_tiny_distilled_patch16_224": (64, 96),
+    "vit_dwee_patch16_reg1_gap_256": (64, 96),
+    "vit_dpwee_patch16_reg1_gap_256": (64, 96),
+    "test_resnet": (64, 96),
+    "test_convnext": (64, 96),
+}
+WITH_ATTENTION = [name for name in SMALL if zoo.create(name).no_attention is None]
+
+
+def build(name: str) -> zoo.Backbone:
+    """A variant in float64 with weights that let every layer matter, frozen as a loaded one is."""
+    with torch.device("meta"):
+        keys = zoo.create(name).state_dict()
+    return zoo.create_from(name, fill(keys)).requires_grad_(False)
+
+
+def noise(name: str, batch: int = 1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(batch, 3, *SMALL[name], generator=generator, dtype=torch.float64)
+
+
+def cam_parts(model, x, tap="cam", target=3, frozen=False):
+    with torch.enable_grad(), probe(taps={tap}, gradient=True) as seen:
+        if frozen:
+            with frozen_norm():
+                logits = model(x)
+        else:
+            logits = model(x)
+    place = seen.taps[tap]
+    (gradient,) = torch.autograd.grad(logits[:, target].sum(), place.value)
+    return logits[:, target], place.as_map().detach(), place.as_map(gradient)
+
+
+@pytest.mark.parametrize("name", ["resnet32_cifar", "mobilenetv2_cifar", "test_resnet"])
+def test_behind_a_mean_grad_cam_is_the_class_activation_map(name):
+    model = build(name)
+    logit, a, g = cam_parts(model, noise(name))
+    linear = model.get_submodule(model.classifier_key)
+    cells = a.shape[2] * a.shape[3]
+    cam = torch.einsum("c,bchw->bhw", linear.weight[3], a)
+    torch.testing.assert_close(cells * grad_cam(a, g), cam, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(cells * hires_cam(a, g), cam, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(cam.sum((1, 2)) / cells + linear.bias[3], logit, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["convnext_cifar", "test_convnext", "test_vit2"])
+def test_before_a_norm_the_map_sums_to_zero_unless_its_deviation_is_held(name):
+    model = build(name)
+    x = noise(name)
+    _, a, g = cam_parts(model, x)
+    assert hires_cam(a, g).sum().abs() < 1e-5 * hires_cam(a, g).abs().sum()  # not exactly: the norm's eps
+    logit, a, g = cam_parts(model, x, frozen=True)
+    linear, norm = model.get_submodule(model.classifier_key), [m for m in model.modules() if hasattr(m, "eps")][-1]
+    constant = linear.weight[3] @ norm.bias + linear.bias[3]
+    torch.testing.assert_close(hires_cam(a, g).sum((1, 2)), logit - constant, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["swin_cifar", "mixer_cifar"])
+def test_behind_a_norm_and_a_mean_the_map_sums_to_the_logit(name):
+    model = build(name)
+    logit, a, g = cam_parts(model, noise(name))
+    bias = model.get_submodule(model.classifier_key).bias[3]
+    torch.testing.assert_close(grad_cam(a, g).sum((1, 2)) + bias, logit, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["vit_cifar", "deit_tiny_distilled_patch16_224"])
+def test_behind_the_last_attention_no_patch_has_a_share_in_a_class_token(name):
+    model = build(name)
+    last = f"stage{len(model.blocks)}"
+    result = explain.explain(model, noise(name), "grad_cam", tap=last)
+    assert result.raw.abs().max() == 0
+    assert "zero everywhere" in result.warnings[0]
+    assert explain.explain(model, noise(name), "grad_cam").raw.abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("name", WITH_ATTENTION)
+def test_looking_changes_no_number(name):
+    model, x = build(name), noise(name, batch=2)
+    with torch.inference_mode():
+        plain = model(x)
+        with probe(taps={"cam", "stage1"}, attention=whole) as seen:
+            looked_at = model(x)
+    torch.testing.assert_close(plain, looked_at, rtol=1e-11, atol=1e-11)
+    assert seen.attention and {"cam", "stage1"} <= set(seen.taps)
+
+
+@pytest.mark.parametrize("name", ["vit_cifar", "test_vit2", "deit_tiny_distilled_patch16_224"])
+def test_rollout_is_the_dense_product(name):
+    model, x = build(name), noise(name)
+    with torch.inference_mode(), probe(attention=whole) as seen:
+        model(x)
+    grid = seen.attention[0].geometry.q_grid
+    product = torch.eye(grid.tokens, dtype=torch.float64)
+    for record in seen.attention:
+        product = (torch.eye(grid.tokens) + record.weights[0].mean(0)) / 2 @ product
+    expected = (readout_mass(model, grid, 1).double() @ product)[0, grid.prefix :].unflatten(0, grid.shape)
+    torch.testing.assert_close(explain.explain(model, x, "rollout").raw[0], expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["vit_cifar", "test_vit2", "test_vit3", "swin_cifar"])
+def test_rollout_loses_no_mass_but_what_it_reports(name):
+    result = explain.explain(build(name), noise(name), "rollout")
+    assert result.raw.min() >= 0
+    if result.warnings:
+        assert result.raw.sum() < 1
+    else:
+        assert result.raw.sum() == pytest.approx(1, abs=0.02)
+
+
+def test_spread_gives_evenly_to_the_cells_under_each():
+    mass = torch.tensor([[4.0, 8.0]])
+    fine = spread(mass, Grid(0, 1, 2), Grid(0, 2, 4))
+    assert fine.tolist() == [[1, 1, 2, 2, 1, 1, 2, 2]]
+    odd = spread(mass, Grid(0, 1, 2), Grid(0, 1, 3))  # three cells merged with padding into two
+    assert odd.tolist() == [[2, 2, 8]]
+
+
+def test_a_clicked_patch_asks_for_itself():
+    model, x = build("vit_cifar"), noise("vit_cifar")
+    with torch.inference_mode(), probe(attention=whole) as seen:
+        model(x)
+    row = seen.attention[2].weights[0, 1, 1 + 5 * 12 + 7]  # patch in row 5, column 7 of 8 x 12, behind the class token
+    result = explain.explain(model, x, "attention", layer=2, head=1, query=(5.5 / 8, 7.5 / 12))
+    torch.testing.assert_close(result.raw[0].flatten(), row[1:])
+    assert result.source == "blocks.2.attn, head 1"
+
+
+@pytest.mark.parametrize("name", [n for n in SMALL if n not in ("mixer_cifar",)])
+def test_a_change_in_one_place_of_the_picture_shows_in_that_place_of_the_tap(name):
+    model, x = build(name), noise(name)
+    taps = {"stage1"}
+
+    def features(picture):
+        with torch.inference_mode(), probe(taps=taps) as seen:
+            model(picture)
+        return seen.taps["stage1"].as_map()
+
+    before = features(x)
+    h, w = before.shape[2:]
+    ph, pw = x.shape[2] // h, x.shape[3] // w
+    for row, col in ((0, w - 1), (h - 1, 0), (h // 2, w // 3)):
+        changed = x.clone()
+        changed[:, :, row * ph : (row + 1) * ph, col * pw : (col + 1) * pw] += 3
+        moved = (features(changed) - before).norm(dim=1)[0]
+        found = divmod(int(moved.argmax()), w)
+        assert max(abs(found[0] - row), abs(found[1] - col)) <= 1
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_method_runs_or_says_why_not(name):
+    model, x = build(name), noise(name)
+    for offer in explain.available(model):
+        if offer.ok:
+            result = explain.explain(model, x, offer.method.key)
+            assert result.raw.shape[0] == 1
+            assert result.raw.isfinite().all()
+        else:
+            assert offer.reason.endswith(".")
+            with pytest.raises(explain.ExplanationError, match=r"\.$"):
+                explain.explain(model, x, offer.method.key)
+
+
+def test_a_batch_is_its_pictures():
+    model, x = build("swin_cifar"), noise("swin_cifar", batch=3)
+    for method in explain.METHODS:
+        options = {"target": [1, 2, 3]} if explain.METHODS[method].by_class else {}
+        together = explain.explain(model, x, method, **options).raw
+        for i in range(3):
+            alone = explain.explain(model, x[i : i + 1], method, **({"target": i + 1} if options else {})).raw
+            torch.testing.assert_close(together[i], alone[0], rtol=1e-9, atol=1e-12)
+
+
+def test_as_many_classes_as_pictures():
+    model, x = build("resnet32_cifar"), noise("resnet32_cifar", batch=2)
+    with pytest.raises(explain.ExplanationError, match="3 classes were given for 2 pictures"):
+        explain.explain(model, x, "grad_cam", target=[1, 2, 3])
+    with pytest.raises(explain.ExplanationError, match="classes 0 to 9"):
+        explain.explain(model, x, "grad_cam", target=10)
+
+
+def test_against_another_class_is_the_difference():
+    model, x = build("resnet32_cifar"), noise("resnet32_cifar")
+    one, other = (explain.explain(model, x, "grad_cam", target=t).raw for t in (2, 5))
+    both = explain.explain(model, x, "grad_cam", target=2, contrast=5).raw
+    torch.testing.assert_close(both, one - other, rtol=1e-9, atol=1e-12)
+
+
+def test_threads_share_a_model_and_get_what_one_alone_gets():
+    model = build("vit_cifar")
+    jobs = [(method, noise("vit_cifar") * (i + 1)) for i, method in enumerate(explain.METHODS)]
+    serial = [explain.explain(model, x, method).raw for method, x in jobs]
+    found: list = [None] * len(jobs)
+
+    def work(i):
+        for _ in range(5):
+            found[i] = explain.explain(model, jobs[i][1], jobs[i][0]).raw
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(jobs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(a, b) for a, b in zip(serial, found, strict=True))
+
+
+def test_the_model_is_left_as_it_was():
+    model, x = build("swin_cifar"), noise("swin_cifar")
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    for method in explain.METHODS:
+        explain.explain(model, x, method)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert not any(p.requires_grad or p.grad is not None for p in model.parameters())
+    assert not any(m.training or m._forward_hooks or m._backward_hooks for m in model.modules())

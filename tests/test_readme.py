@@ -1,0 +1,31 @@
+"""The README's front matter configures the Space: what it pins must be what is installed."""
+
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+
+
+def front_matter() -> dict:
+    return yaml.safe_load((ROOT / "README.md").read_text().split("---")[1])
+
+
+def test_the_space_runs_the_gradio_that_is_tested():
+    pinned = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("gradio==")]
+    assert pinned == [f"gradio=={front_matter()['sdk_version']}"]
+
+
+def test_the_space_finds_its_app_and_its_limits():
+    facts = front_matter()
+    assert (ROOT / facts["app_file"]).is_file()
+    assert len(facts["short_description"]) <= 60
+
+
+def test_preloaded_checkpoints_are_in_the_catalogue():
+    import zoo
+
+    for line in front_matter()["preload_from_hub"]:
+        repository, file = line.split()
+        assert any(row.source == repository for row in zoo.checkpoints().values())
+        assert file == "model.safetensors"

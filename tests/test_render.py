@@ -1,0 +1,49 @@
+"""A map lies exactly where it belongs on the photo, and its colours say its values."""
+
+import numpy as np
+from PIL import Image
+
+from explain.render import heat, layer, overlay, register
+
+
+def test_a_map_over_the_whole_photo_keeps_its_cells_at_their_centres():
+    values = np.array([[0.0, 1.0], [2.0, 3.0]])
+    placed = register(values, (2, 2), (0, 0, 2, 2))
+    assert np.array_equal(placed, values)
+    fine = register(values, (4, 4), (0, 0, 4, 4))
+    assert np.allclose(fine[0], [0, 0.25, 0.75, 1])  # straight lines between centres, flat beyond them
+    assert np.allclose(fine[:, 0], [0, 0.5, 1.5, 2])
+
+
+def test_a_map_of_a_crop_stays_inside_the_crop():
+    placed = register(np.ones((3, 3)), (10, 6), (2, 0, 8, 6))
+    assert np.isnan(placed[:, :2]).all()
+    assert np.isnan(placed[:, 8:]).all()
+    assert (placed[:, 2:8] == 1).all()
+
+
+def test_a_crop_that_reaches_beyond_the_photo_is_cut_by_it():
+    values = np.arange(4.0)[None].repeat(4, 0)
+    placed = register(values, (2, 4), (-1, 0, 3, 4))  # a cell a pixel; the first and the last lie outside
+    assert np.allclose(placed, [[1, 2]] * 4)
+
+
+def test_colours_run_from_zero_to_the_top():
+    picture = np.asarray(heat(np.array([[-5.0, 0.0, 1.0, 2.0]])))
+    assert np.array_equal(picture[0, 0], picture[0, 1])  # what speaks against is drawn as nothing
+    brightness = picture[0].astype(int).sum(-1)
+    assert brightness[1] < brightness[2] < brightness[3]
+    half = np.asarray(heat(np.array([[1.0]]), top=2.0))
+    assert np.array_equal(half[0, 0], picture[0, 2])  # a shared scale means the same colour
+
+
+def test_an_empty_map_is_not_stretched():
+    assert len(np.unique(np.asarray(heat(np.zeros((4, 4)))).reshape(-1, 3), axis=0)) == 1
+
+
+def test_a_layer_leaves_the_photo_alone_outside_the_crop():
+    photo = Image.new("RGB", (8, 4), (10, 20, 30))
+    drawn = overlay(photo, layer(np.ones((2, 2)), photo.size, (2, 0, 6, 4)), opacity=1.0)
+    assert drawn.getpixel((0, 0)) == (10, 20, 30)
+    assert drawn.getpixel((3, 2)) != (10, 20, 30)
+    assert overlay(photo, layer(np.ones((2, 2)), photo.size, (2, 0, 6, 4)), opacity=0.0).getpixel((3, 2)) == (10, 20, 30)

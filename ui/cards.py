@@ -1,0 +1,119 @@
+"""What is shown for a model and for a photo, as HTML: pure functions from values to text."""
+
+import base64
+import io
+from html import escape
+
+from PIL import Image
+
+import engine
+import zoo
+from zoo.catalogue import Checkpoint
+from zoo.cost import cost
+from zoo.latency import Timing
+
+RESTRICTED = ("nc", "noncommercial", "research")  # parts of the licences that do not allow every use
+
+
+def image_source(image: Image.Image, lossless: bool = False) -> str:
+    """Put a picture into its own address, so that nothing of a visitor's is left in a file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG" if lossless else "JPEG", quality=88)
+    kind = "png" if lossless else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def notice(*sentences: str) -> str:
+    """Sentences that a person must read, or nothing."""
+    return f'<div class="notice" role="alert">{"<br>".join(map(escape, sentences))}</div>' if sentences else ""
+
+
+def facts(name: str) -> str:
+    """What is known of a checkpoint or architecture before anything is loaded."""
+    row = engine.recipe(name)
+    price = cost(row.architecture, row.size, row.num_classes)
+    family = zoo.family_of(row.architecture)
+    table = {
+        "Parameters": f"{price.parameters / 1e6:.2f} M",
+        "Multiply-adds": f"{price.macs / 1e9:.2f} G at {row.size[0]} x {row.size[1]}",
+        "Weights": f"{price.weight_bytes / 1e6:.1f} MB in memory, {source(row)}",
+        "Top-1": accuracy(row),
+        "Licence": licence(row),
+    }
+    rows = "".join(f"<dt>{k}</dt><dd>{v}</dd>" for k, v in table.items() if v)
+    head = ""
+    if family:
+        papers = ", ".join(paper_link(p) for p in family.paper.split(", "))
+        head = f"<p><b>{escape(family.name)}</b> ({family.year}, {papers}). {escape(family.sentence)}</p>"
+    return f'<div class="facts">{head}<dl>{rows}</dl></div>'
+
+
+def paper_link(paper: str) -> str:
+    if not paper[:4].isdigit():
+        return escape(paper)
+    return f'<a href="https://arxiv.org/abs/{paper}" target="_blank" rel="noopener">arXiv:{paper}</a>'
+
+
+def source(row: Checkpoint) -> str:
+    if row.source == engine.FRESH:
+        return "made fresh: untrained"
+    if row.bundled:
+        return '<span class="good">works offline</span>'
+    return "already on this machine" if engine.is_local(row.name) else f"from {escape(row.source)}"
+
+
+def accuracy(row: Checkpoint) -> str:
+    if row.top1 is None:
+        return ""
+    where = "CIFAR-10 test photos, measured" if row.labels == "cifar10" else "ImageNet, published"
+    return f"{row.top1:.1f} % ({where})"
+
+
+def licence(row: Checkpoint) -> str:
+    restricted = any(part in row.license.lower() for part in RESTRICTED)
+    return f'<span class="{"bad" if restricted else ""}">{escape(row.license)}</span>' if row.license else ""
+
+
+def timing(result: Timing) -> str:
+    """Latency as a figure, and how it was come by."""
+    return (
+        f'<div class="timing"><b>{result.median_ms:.1f} ms</b> a picture '
+        f"({result.images_per_second:.0f} a second)<small>{escape(result.sentence())}</small></div>"
+    )
+
+
+def looks(shown: list[tuple[str, engine.Look | str]], model: str) -> str:
+    """A card a photo, in their order: what the model made of it, or the sentence that says why there is nothing."""
+    return f'<div class="cards">{"".join(card(title, look, model) for title, look in shown)}</div>'
+
+
+def card(title: str, look: engine.Look | str, model: str) -> str:
+    if isinstance(look, str):
+        return f'<article class="card"><h3>{escape(title)}</h3>{notice(look)}</article>'
+    heat = f'<img class="heat" alt="" src="{image_source(look.heat, lossless=True)}">' if look.heat else ""
+    target = f"Map for {look.target}" if look.target else ("Map" if look.heat else "")
+    height, width = look.seen.height, look.seen.width
+    small = " pixels" if max(height, width) < 100 else ""
+    notes = "".join(f"<p>{escape(note)}</p>" for note in look.notes)
+    photo = f'<img alt="{escape(describe(look, model))}" src="{image_source(look.photo)}">'
+    return f"""<article class="card"><h3>{escape(title)}</h3>
+<div class="pictures">
+<figure class="photo"><div class="stack">{photo}{heat}</div><figcaption>{escape(target)}</figcaption></figure>
+<figure class="seen{small}"><img alt="The crop that the model saw" src="{image_source(look.seen, lossless=True)}">
+<figcaption>What the model saw: {width} x {height}</figcaption></figure>
+</div>{bars(look.guesses)}<div class="notes">{notes}</div></article>"""
+
+
+def bars(guesses: list[engine.Guess]) -> str:
+    rows = "".join(
+        f'<li><span class="label">{escape(g.label)}</span><span class="percent">{100 * g.probability:.1f} %</span>'
+        f'<span class="bar"><i style="width:{100 * g.probability:.1f}%"></i></span></li>'
+        for g in guesses
+    )
+    return f'<ol class="guesses">{rows}</ol>' if rows else ""
+
+
+def describe(look: engine.Look, model: str) -> str:
+    """The picture in words, for those who do not see it."""
+    said = f"{model} says {look.guesses[0].label}" if look.guesses else f"shown to {model}"
+    return f"Photo; {said}" + (f"; laid over it, the map for {look.target}" if look.target else "")

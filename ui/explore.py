@@ -1,0 +1,221 @@
+"""The first tab: choose a model, drop in photos, see its guesses, its latency, and where it looked."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.events import api
+
+import engine
+import explain
+import zoo
+from ui import cards, link, picker
+from ui.device import QUEUE, on_device
+from ui.picker import QUICK, Picker
+from zoo.latency import Timing
+from zoo.photo import PhotoError, open_photo
+
+GRADIO_PHOTOS = Path(gr.__file__).parent / "media_assets" / "images"
+EXAMPLES = [str(GRADIO_PHOTOS / name) for name in ("cheetah.jpg", "lion.jpg", "bus.png", "tower.jpg")]
+MOST_PHOTOS = 12
+SET_OPACITY = "(v) => { document.documentElement.style.setProperty('--heat', v); }"
+
+
+@dataclass
+class Parts:
+    """The components of the tab, in the order that they are read."""
+
+    photos: gr.Gallery
+    examples: gr.Gallery
+    picker: Picker
+    run: gr.Button
+    stop: gr.Button
+    method: gr.Dropdown
+    target: gr.Textbox
+    contrast: gr.Textbox
+    layer: gr.Dropdown
+    head: gr.Dropdown
+    opacity: gr.Slider
+    notice: gr.HTML
+    timing: gr.HTML
+    longer: gr.Button
+    results: gr.HTML
+    link: gr.Textbox
+
+    @property
+    def choice(self) -> list:
+        """What an engine.Request is made of, in its order."""
+        return [self.picker.model, self.method, self.target, self.contrast, self.layer, self.head]
+
+
+def layout() -> Parts:
+    """Place the components."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=320):
+            photos = gr.Gallery(
+                label="Photos: upload, webcam or paste", type="filepath", interactive=True, columns=3, height=230,
+                file_types=["image"], sources=["upload", "webcam", "clipboard"], elem_id="photos",
+            )  # fmt: skip
+            examples = gr.Gallery(
+                EXAMPLES, label="Or take one of these", interactive=False, columns=4, height=110, allow_preview=False,
+                buttons=[], object_fit="cover", elem_id="examples",
+            )  # fmt: skip
+            model = picker.layout()
+            with gr.Row():
+                run = gr.Button("Look", variant="primary", elem_id="run", scale=3)
+                stop = gr.Button("Stop", elem_id="stop", scale=1)
+        with gr.Column(scale=3, min_width=320):
+            with gr.Row():
+                methods = [(method.title, key) for key, method in explain.METHODS.items()]
+                method = gr.Dropdown(methods, value="grad_cam", label="Map", elem_id="method", min_width=150)
+                target = gr.Textbox(label="Class", placeholder="first guess", elem_id="class", min_width=120)
+                contrast = gr.Textbox(label="Against", placeholder="no other class", elem_id="against", min_width=120)
+                layer = gr.Dropdown(label="Layer", visible=False, elem_id="layer", min_width=150)
+                head = gr.Dropdown(label="Head", visible=False, elem_id="head", min_width=120)
+                opacity = gr.Slider(0, 1, 0.55, label="Opacity", elem_id="opacity", min_width=150, buttons=[])
+            notice = gr.HTML(elem_id="notice")
+            with gr.Row(equal_height=True):
+                timing = gr.HTML(elem_id="timing", min_width=240)
+                longer = gr.Button("Time it for 10 seconds", size="sm", elem_id="longer", scale=0, min_width=190)
+            results = gr.HTML(elem_id="results")
+            address = gr.Textbox(label="Link to this choice", buttons=["copy"], interactive=False, elem_id="link")
+    return Parts(
+        photos, examples, model, run, stop, method, target, contrast, layer, head, opacity, notice, timing, longer,
+        results, address,
+    )  # fmt: skip
+
+
+def wire(p: Parts, demo: gr.Blocks) -> None:
+    """Say which event calls what."""
+    model = p.picker.model
+    picker.wire(p.picker)
+    demo.load(restore, None, [p.picker.architecture, *p.choice, p.notice], **QUICK)
+    p.examples.select(add_example, p.photos, p.photos, **QUICK)
+    narrowed = [p.layer, p.head, p.target, p.contrast]
+    gr.on([model.change, p.method.change], offer, [model, p.method, p.layer, p.head], narrowed, **QUICK)
+    written = gr.on([part.change for part in p.choice], write_link, p.choice, p.link, **QUICK)
+    written.then(None, p.link, None, js=link.TO_ADDRESS_BAR)
+    p.opacity.input(None, p.opacity, None, js=SET_OPACITY)
+    shown = [p.results, p.timing, p.notice]
+    looking = p.run.click(look, [p.photos, *p.choice], shown, api_visibility="private", **QUEUE)
+    timing = p.longer.click(measure, model, [p.timing, p.notice], api_visibility="private", **QUEUE)
+    p.stop.click(None, None, None, cancels=[looking, timing])
+    api(models, api_name="models", queue=False)
+    api(latency, api_name="latency", **QUEUE)
+
+
+def restore(request: gr.Request) -> list:
+    """Show the choice that the address names, or the best model that needs no network."""
+    notice, choice = "", engine.Request(model=picker.first_choice())
+    try:
+        choice = link.read(request) or choice
+        architecture, model = picker.show(choice.model)
+    except (KeyError, engine.EngineError) as error:
+        notice = cards.notice(error.args[0])
+        choice = engine.Request(model=picker.first_choice())
+        architecture, model = picker.show(choice.model)
+    layer, head, target, contrast = offer(choice.model, choice.method, choice.layer, choice.head)
+    target.value, contrast.value = choice.target, choice.contrast
+    return [architecture, model, choice.method, target, contrast, layer, head, notice]
+
+
+def offer(model: str, method: str, layer: int, head: int) -> tuple[gr.Dropdown, gr.Dropdown, gr.Textbox, gr.Textbox]:
+    """Show the choices that a method has: layer and head for attention, classes for class maps."""
+    row = engine.recipe(model)
+    layers = zoo.cost(row.architecture, row.size, row.num_classes).attention_layers if method == "attention" else ()
+    heads = max((count for _, count in layers), default=0)
+    depths = [("last", -1), *((f"{i}: {path}", i) for i, (path, _) in enumerate(layers))]
+    by_class = explain.METHODS[method].by_class
+    return (
+        gr.Dropdown(choices=depths, value=layer if layer < len(layers) else -1, visible=bool(layers)),
+        gr.Dropdown(
+            choices=[("mean of all", -1), *((str(h), h) for h in range(heads))],
+            value=head if head < heads else -1,
+            visible=bool(layers),
+        ),
+        gr.Textbox(visible=by_class),
+        gr.Textbox(visible=by_class),
+    )
+
+
+def write_link(*choice: Any) -> str:
+    return link.write(engine.Request(*choice)) if choice[0] else ""
+
+
+def add_example(photos: list | None, event: gr.SelectData) -> list:
+    return [*(path for path, _ in photos or []), EXAMPLES[event.index]]
+
+
+def fetch(model: str, progress: gr.Progress) -> None:
+    """Have the weights on this machine before the device is asked for; show how the download goes."""
+    row = engine.recipe(model)
+    if not engine.is_local(model):
+
+        def told(done: int, total: int) -> None:
+            progress(done / total if total else 0.0, desc=f"Downloading {max(done, total) / 1e6:.0f} MB")
+
+        zoo.download(row, told)
+
+
+@on_device(seconds=15)
+def _look(request: engine.Request, photos: list) -> list[engine.Look]:
+    return engine.look(request, photos)
+
+
+@on_device(seconds=20)
+def _time(model: str, seconds: float) -> Timing:
+    return engine.time_it(model, seconds)
+
+
+def look(paths: list | None, *choice, progress: gr.Progress = gr.Progress()) -> Iterator[tuple]:  # noqa: B008
+    """Open the photos, have the weights, look, then time the model. A photo that cannot be read spoils no other."""
+    same = gr.skip()
+    if not paths:
+        yield same, same, cards.notice("There is no photo yet: upload one, paste one, or take an example.")
+        return
+    request = engine.Request(*choice)
+    opened = [(Path(path).name, _open(path)) for path, _ in paths[:MOST_PHOTOS]]
+    good = [photo for _, photo in opened if not isinstance(photo, str)]
+    notes = [f"Only the first {MOST_PHOTOS} photos are looked at."] if len(paths) > MOST_PHOTOS else []
+    try:
+        fetch(request.model, progress)
+        progress(0.5, desc="Looking")
+        seen = iter(_look(request, good) if good else [])
+        shown = [(name, photo if isinstance(photo, str) else next(seen)) for name, photo in opened]
+        if engine.recipe(request.model).source == engine.FRESH:
+            notes.append("These weights are fresh and untrained: read the latency and the structure, not the map.")
+        yield cards.looks(shown, request.model), "", cards.notice(*notes)
+        if good:
+            progress(0.8, desc="Timing")
+            yield same, cards.timing(_time(request.model, 1.5)), same
+    except (engine.EngineError, zoo.WeightsError, ValueError) as error:
+        yield same, same, cards.notice(*notes, str(error))
+
+
+def _open(path: str):
+    """A picture, or the sentence that says why there is none."""
+    try:
+        return open_photo(path)
+    except PhotoError as error:
+        return str(error)
+
+
+def measure(model: str, progress: gr.Progress = gr.Progress()) -> tuple:  # noqa: B008
+    try:
+        fetch(model, progress)
+        return cards.timing(_time(model, 10.0)), ""
+    except (engine.EngineError, zoo.WeightsError) as error:
+        return gr.skip(), cards.notice(str(error))
+
+
+def models(query: str = "") -> list[str]:
+    """Architectures for a query: words, a glob, or a regular expression between slashes."""
+    return engine.search(query)
+
+
+def latency(model: str, seconds: float = 2.0) -> dict:
+    """Time a checkpoint or architecture on the server: median and 90th percentile in milliseconds, and how."""
+    result = _time(model, min(seconds, 10.0))
+    return {field.name: getattr(result, field.name) for field in fields(result)} | {"method": result.sentence()}

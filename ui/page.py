@@ -1,0 +1,41 @@
+"""The whole page: a title, then one tab a module of ui/ with `layout() -> Parts` and `wire(parts)`."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.themes import Soft
+
+from ui import explore
+
+ASSETS = Path(__file__).parent.parent / "assets"
+TABS = {"Explore": explore}
+TITLE = """# Vision Zoo
+Pick any image classifier, drop in photos, see what it says, how long it takes on this machine, and where it looked."""
+
+# No outside host is asked for anything, nothing remembers a visitor's pictures, and one process serves all.
+LAUNCH: dict[str, Any] = dict(
+    theme=Soft(primary_hue="teal", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+    css_paths=[ASSETS / "style.css"],
+    favicon_path=ASSETS / "icon.svg",
+    ssr_mode=False,
+    run_history=False,
+    enable_monitoring=False,
+    state_session_capacity=300,
+    max_file_size="30mb",
+    footer_links=["api", "settings"],
+)
+
+
+def build() -> gr.Blocks:
+    """Lay out every tab and wire it."""
+    with gr.Blocks(title="Vision Zoo", analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as demo:
+        gr.Markdown(TITLE, elem_id="title")
+        parts = {}
+        for name, tab in TABS.items():
+            with gr.Tab(name, id=name.lower()):
+                parts[name] = tab.layout()
+        for name, tab in TABS.items():
+            tab.wire(parts[name], demo)
+    # A full queue says so; without a bound a class-room would wait for ever, and ZeroGPU would allow one visitor.
+    return demo.queue(max_size=64, default_concurrency_limit=8)

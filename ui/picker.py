@@ -1,0 +1,101 @@
+"""Choosing a model: search, architecture, weights, and what is known of them. A tab places one and reads `model`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+import engine
+import zoo
+from ui import cards
+
+QUICK: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
+
+
+@dataclass
+class Picker:
+    """The components, in the order that they are read."""
+
+    query: gr.Textbox
+    architecture: gr.Radio
+    model: gr.Dropdown
+    facts: gr.HTML
+    notice: gr.HTML
+
+
+def layout() -> Picker:
+    """Place the components."""
+    return Picker(
+        query=gr.Textbox(
+            label="Find an architecture", placeholder="words, or vit_*_384, or /resnet(18|34)$/", elem_id="query"
+        ),
+        architecture=gr.Radio(label="Architectures", elem_id="architectures"),
+        model=gr.Dropdown(label="Weights", elem_id="weights"),
+        facts=gr.HTML(elem_id="facts"),
+        notice=gr.HTML(elem_id="picker-notice"),
+    )
+
+
+def wire(p: Picker) -> None:
+    """Say which event calls what."""
+    p.query.input(find, p.query, [p.architecture, p.notice], trigger_mode="always_last", **QUICK)
+    p.query.submit(take_first, p.query, [p.architecture, p.model, p.notice], **QUICK)
+    p.architecture.input(weights, p.architecture, p.model, **QUICK)
+    p.model.change(cards.facts, p.model, p.facts, **QUICK)
+
+
+def show(model: str) -> tuple[gr.Radio, gr.Dropdown]:
+    """Set the picker to a model: what `architecture` and `model` become. Raises KeyError for an unknown name."""
+    engine.recipe(model)
+    architecture = model.partition(".")[0]
+    first = engine.search("")
+    names = first if architecture in first else [architecture, *first]
+    return gr.Radio(choices=labelled(names), value=architecture), weights(architecture, model)
+
+
+def first_choice() -> str:
+    """The most accurate checkpoint that needs no network."""
+    bundled = [row for row in zoo.checkpoints().values() if row.bundled]
+    return max(bundled, key=lambda row: row.top1 or 0).name if bundled else engine.search("")[0]
+
+
+def labelled(names: list[str]) -> list[tuple[str, str]]:
+    """Say beside each architecture what a person chooses by."""
+    labels = []
+    for name in names:
+        best = next(iter(zoo.for_architecture(name)), None)
+        told = [] if best is None or best.top1 is None else [f"{best.top1:.1f} %"]
+        if best is None or best.bundled:
+            told.append("works offline" if best else "no published weights")
+        labels.append((" · ".join([name, *told]), name))
+    return labels
+
+
+def weights(architecture: str, chosen: str | None = None) -> gr.Dropdown:
+    """Offer an architecture's checkpoints, the best first, and fresh weights last."""
+    rows = zoo.for_architecture(architecture)
+    choices = [(f"{row.tag} (works offline)" if row.bundled else row.tag, row.name) for row in rows]
+    choices.append(("fresh weights: untrained, for latency and structure only", architecture))
+    return gr.Dropdown(choices=choices, value=chosen or choices[0][1])
+
+
+def search(query: str) -> tuple[list[str], str]:
+    """What fits, and a notice if nothing does or the query makes no sense."""
+    try:
+        found = engine.search(query)
+    except engine.EngineError as error:
+        return [], cards.notice(str(error))
+    return found, "" if found else cards.notice(f"Nothing fits {query!r}: try fewer words.")
+
+
+def find(query: str) -> tuple[gr.Radio, str]:
+    found, notice = search(query)
+    return gr.Radio(choices=labelled(found), value=None), notice
+
+
+def take_first(query: str) -> tuple:
+    """Enter takes the first that was found."""
+    found, notice = search(query)
+    if not found:
+        return gr.skip(), gr.skip(), notice
+    return gr.Radio(choices=labelled(found), value=found[0]), weights(found[0]), notice

@@ -1,0 +1,229 @@
+"""What can be loaded and what is known of it, read from tables; torch is not imported here.
+
+`checkpoints.tsv` holds the published checkpoints, `bundled/bundled.tsv` those that come with the zoo, `accuracy.tsv`
+the published figures and `families.tsv` the papers. A blank cell stands for the default named in `DEFAULTS`. The order
+of the rows is the priority: an architecture's first checkpoint is the one to offer.
+"""
+
+import csv
+import difflib
+import fnmatch
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from zoo.labels import COUNTS
+
+ZOO = Path(__file__).parent
+BUNDLED = ZOO / "bundled"
+
+RGB = tuple[float, float, float]
+Pair = tuple[float, float]
+GREY = 1 / (0.0167 * 255)
+NORMS: dict[str, tuple[RGB, RGB]] = {  # mean and standard deviation of R, G, B in 0..1
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "grey": ((124 / 255, 117 / 255, 104 / 255), (GREY, GREY, GREY)),
+    "satellite": ((0.43, 0.411, 0.296), (0.213, 0.156, 0.143)),
+    "cifar": ((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)),
+}
+NO_LABELS = "-"
+DEFAULTS = {
+    "size": "224",
+    "crop": "0.875",
+    "mode": "center",
+    "interpolation": "bicubic",
+    "norm": "imagenet",
+    "labels": "in1k",
+    "license": "apache-2.0",
+}
+_BUNDLED_DEFAULTS = {"size": "32", "crop": "1", "norm": "cifar", "labels": "cifar10", "source": "bundled"}
+
+
+@dataclass(frozen=True)
+class Family:
+    """A paper and the architectures that follow it: a line of families.tsv."""
+
+    name: str
+    section: str  # the chapter it stands in
+    paper: str  # arXiv ids separated by ", ", or words where there is none
+    year: int  # in which the paper first appeared
+    paradigm: str  # what mixes the places of a picture: "convolution", "attention", ...
+    use_case: str
+    training: str  # how the published checkpoints were trained
+    sentence: str  # the idea
+    license: str  # of the reference code; "unstated" where it is not certain
+    checkpoints: tuple[str, ...]  # globs: checkpoints of other families' architectures that belong to this paper
+    architectures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Published top-1 and top-5 in per cent at one image size, None where missing: a line of accuracy.tsv."""
+
+    imagenet: Pair | None
+    real: Pair | None  # ImageNet's validation pictures with labels reassessed, arXiv:2006.07159
+    v2: Pair | None  # new pictures collected in the same way, arXiv:1902.10811
+    a: Pair | None  # natural pictures that deceived a ResNet-50, arXiv:1907.07174
+    r: Pair | None  # renditions: paintings, toys, tattoos, arXiv:2006.16241
+    sketch: Pair | None  # black and white sketches, arXiv:1905.13549
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights by name, and how a picture must be prepared for them: a line of checkpoints.tsv."""
+
+    name: str  # ARCHITECTURE.TAG
+    size: tuple[int, int]  # height and width, in pixels, of the picture that the model takes
+    crop: float  # side of the crop / side of the resized picture
+    mode: str  # "center": short side resized, middle cut; "squash": both sides; "border": long side, rest padded
+    interpolation: str  # "bicubic" or "bilinear"
+    mean: RGB
+    std: RGB
+    num_classes: int  # length of the output; 0: the pooled features
+    labels: str | None  # the label set that names the classes; None: the outputs have no names
+    license: str  # of the weights, as published; "unstated" where the publisher says nothing
+    source: str  # Hub id, URL, or "bundled"
+    test_size: tuple[int, int]  # size and crop at which the publisher evaluates it, often larger
+    test_crop: float
+    top1: float | None  # per cent of right first guesses at `size`: published, or measured for a bundled one
+
+    @property
+    def architecture(self) -> str:
+        return self.name.partition(".")[0]
+
+    @property
+    def tag(self) -> str:
+        return self.name.partition(".")[2]
+
+    @property
+    def family(self) -> Family | None:
+        claimed = (f for f in families() if any(fnmatch.fnmatchcase(self.name, glob) for glob in f.checkpoints))
+        return next(claimed, None) or family_of(self.architecture)
+
+    @property
+    def file(self) -> Path:
+        """Where its weights lie if they come with the zoo."""
+        return BUNDLED / f"{self.name}.safetensors"
+
+    @property
+    def bundled(self) -> bool:
+        return self.file.is_file()
+
+    def at_test(self) -> "Checkpoint":
+        """The same weights, with pictures prepared as the publisher evaluates them."""
+        return replace(self, size=self.test_size, crop=self.test_crop)
+
+
+def checkpoints(pattern: str = "*") -> dict[str, Checkpoint]:
+    """Every checkpoint whose name matches the glob pattern; the bundled ones first, then in the order of the table."""
+    return {name: row for name, row in _checkpoints().items() if fnmatch.fnmatchcase(name, pattern)}
+
+
+def checkpoint(name: str) -> Checkpoint:
+    """Look up one checkpoint; a KeyError names the nearest ones there are."""
+    if name not in _checkpoints():
+        near = ", ".join(difflib.get_close_matches(name, _checkpoints(), 3))
+        raise KeyError(f"There is no checkpoint {name!r} here." + (f" Near it: {near}." if near else ""))
+    return _checkpoints()[name]
+
+
+def for_architecture(name: str) -> list[Checkpoint]:
+    """Every checkpoint of an architecture, the one to offer first; empty where none is published."""
+    return list(_by_architecture().get(name, ()))
+
+
+@cache
+def families() -> list[Family]:
+    """Every family, in the order of the table."""
+    return [
+        Family(
+            **{k: row[k] for k in ("name", "section", "paper", "paradigm", "use_case", "training", "sentence")},
+            year=int(row["year"]),
+            license=row["license"] or "unstated",
+            checkpoints=tuple(row["checkpoints"].split()),
+            architectures=tuple(row["architectures"].split()),
+        )
+        for row in _rows(ZOO / "families.tsv")
+    ]
+
+
+def family_of(architecture: str) -> Family | None:
+    """The family that an architecture belongs to."""
+    return _families_by_architecture().get(architecture)
+
+
+def accuracy(name: str) -> dict[int, Accuracy]:
+    """Published figures of a checkpoint by image side in pixels; empty where none are published."""
+    return dict(_accuracies().get(name, {}))
+
+
+def _rows(file: Path) -> Iterator[dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as lines:
+        yield from csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+
+
+@cache
+def _checkpoints() -> dict[str, Checkpoint]:
+    published = {row["name"]: _checkpoint(row) for row in _rows(ZOO / "checkpoints.tsv")}
+    own = (_checkpoint(_BUNDLED_DEFAULTS | row) for row in _rows(BUNDLED / "bundled.tsv"))
+    return {c.name: c for c in own if c.bundled} | published
+
+
+def _checkpoint(row: dict[str, str]) -> Checkpoint:
+    cell = DEFAULTS | {k: v for k, v in row.items() if v}
+    name, labels = cell["name"], cell["labels"]
+    size, crop = _size(cell["size"]), float(cell["crop"])
+    mean, std = NORMS[cell["norm"]]
+    figures = _accuracies().get(name, {}).get(size[0])
+    return Checkpoint(
+        name=name,
+        size=size,
+        crop=crop,
+        mode=cell["mode"],
+        interpolation=cell["interpolation"],
+        mean=mean,
+        std=std,
+        num_classes=int(cell["classes"]) if "classes" in cell else COUNTS[labels],
+        labels=None if labels == NO_LABELS else labels,
+        license=cell["license"],
+        source=cell.get("source", f"timm/{name}"),
+        test_size=_size(cell["test_size"]) if "test_size" in cell else size,
+        test_crop=float(cell.get("test_crop", crop)),
+        top1=float(cell["top1"]) if "top1" in cell else figures and figures.imagenet and figures.imagenet[0],
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Read "224" or "1024x768", height first."""
+    height, _, width = text.partition("x")
+    return int(height), int(width or height)
+
+
+@cache
+def _by_architecture() -> dict[str, list[Checkpoint]]:
+    groups: dict[str, list[Checkpoint]] = {}
+    for row in _checkpoints().values():
+        groups.setdefault(row.architecture, []).append(row)
+    return groups
+
+
+@cache
+def _families_by_architecture() -> dict[str, Family]:
+    return {name: family for family in families() for name in family.architectures}
+
+
+@cache
+def _accuracies() -> dict[str, dict[int, Accuracy]]:
+    figures: dict[str, dict[int, Accuracy]] = {}
+    for row in _rows(ZOO / "accuracy.tsv"):
+        pairs = {k: _pair(row[f"{k}_top1"], row[f"{k}_top5"]) for k in Accuracy.__dataclass_fields__}
+        figures.setdefault(row["name"], {})[int(row["size"])] = Accuracy(**pairs)
+    return figures
+
+
+def _pair(top1: str, top5: str) -> Pair | None:
+    return (float(top1), float(top5)) if top1 else None

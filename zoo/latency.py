@@ -1,0 +1,149 @@
+"""How long a model's forward pass takes on the machine at hand, measured so that it can be trusted and repeated.
+
+Two medians of 10 runs can differ by a third, of 100 by a hundredth: hence the warm-up, the many runs and the stated n.
+"""
+
+import math
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+WARMUPS = 3  # the first pass allocates and chooses kernels: it takes about twice as long
+TRUE = ("1", "t", "true")  # as the Spaces library reads its switches
+PATIENCE = 5  # times the asked seconds that a slow model may take to reach the least number of runs
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What was measured, and how."""
+
+    device: str  # as its maker names it
+    dtype: str
+    batch: int
+    height: int
+    width: int
+    threads: int | None  # that PyTorch used; None off the CPU
+    warmups: int  # passes before the first that counts
+    n: int  # passes that count
+    median_ms: float
+    p90_ms: float  # nine passes in ten took no longer
+    first_ms: float  # the very first pass
+
+    @property
+    def images_per_second(self) -> float:
+        return 1000 * self.batch / self.median_ms
+
+    def sentence(self) -> str:
+        """Say the figures and how they came about, in one line."""
+        threads = "" if self.threads is None else f"{_count(self.threads, 'thread')}, "
+        return (
+            f"{self.device}, {threads}{self.dtype}, batch {self.batch}, {self.height}x{self.width}: "
+            f"median {_digits(self.median_ms)} ms, p90 {_digits(self.p90_ms)} ms of {_count(self.n, 'run')} "
+            f"after {_count(self.warmups, 'warm-up')}; the model's forward alone, preprocessing left out"
+        )
+
+
+def measure(
+    model: nn.Module,
+    size: tuple[int, int],
+    batch: int = 1,
+    seconds: float = 3.0,
+    min_runs: int = 40,
+    max_runs: int = 400,
+    stop: Callable[[], bool] | None = None,
+    progress: Callable[[float], None] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Timing:
+    """Time forward passes on noise of `size` (height, width), where the model's parameters are and in their dtype.
+
+    About `seconds` in all, warm-up included; a slow model gets up to five times as long to reach `min_runs`, then the n
+    it has reached stands. At least one warm-up and one run are made. `stop` is asked after every pass, and `progress`
+    told the share done, 0 to 1. Passes are timed one by one, the device waited for before and after each. On a GPU the
+    picture lies there already.
+    """
+    weight = next(model.parameters(), torch.empty(0))
+    x = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0)).to(weight)
+
+    def timed() -> float:
+        _synchronise(x.device)
+        begun = clock()
+        model(x)
+        _synchronise(x.device)
+        return clock() - begun
+
+    def more(n: int, last: float) -> bool:
+        elapsed = clock() - start
+        if progress is not None:
+            share = max(n / max_runs, min(n / min_runs, elapsed / seconds), elapsed / (PATIENCE * seconds))
+            progress(min(share, 1.0))
+        if n >= max_runs or (stop is not None and stop()):
+            return False
+        return elapsed < seconds or (n < min_runs and elapsed + last <= PATIENCE * seconds)
+
+    start = clock()
+    with torch.inference_mode():
+        warmups = [timed()]
+        while len(warmups) < WARMUPS and clock() - start < seconds and more(0, warmups[-1]):
+            warmups.append(timed())
+        runs = [timed()]
+        while more(len(runs), runs[-1]):
+            runs.append(timed())
+    median, p90 = summary(runs)
+    return Timing(
+        device=device_name(x.device),
+        dtype=str(x.dtype).removeprefix("torch."),
+        batch=batch,
+        height=size[0],
+        width=size[1],
+        threads=torch.get_num_threads() if x.device.type == "cpu" else None,
+        warmups=len(warmups),
+        n=len(runs),
+        median_ms=1000 * median,
+        p90_ms=1000 * p90,
+        first_ms=1000 * warmups[0],
+    )
+
+
+def summary(times: Sequence[float]) -> tuple[float, float]:
+    """Median, and the 90th percentile by nearest rank: the least time that nine in ten did not exceed."""
+    return statistics.median(times), sorted(times)[math.ceil(0.9 * len(times)) - 1]
+
+
+def device_name(device: torch.device) -> str:
+    """The name of the chip, as its maker gives it; on a GPU of ZeroGPU, that it is a slice shared with others."""
+    if device.type == "cpu":
+        return _cpu_name()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_cpu_name()}, {device.type}"
+    return f"{name}, shared slice (ZeroGPU)" if os.environ.get("SPACES_ZERO_GPU", "").lower() in TRUE else name
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2] for line in lines if line.startswith("model name"))
+    return " ".join(next(named, "").split()) or platform.processor() or platform.machine()
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def _digits(ms: float) -> str:
+    """Three digits that count, more where whole milliseconds need them."""
+    return f"{ms:.{max(0, 2 - math.floor(math.log10(ms)))}f}" if ms > 0 else "0"

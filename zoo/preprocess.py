@@ -1,0 +1,127 @@
+"""A picture as a checkpoint must be shown it: resize, crop or pad, then (value / 255 - mean) / std.
+
+    PIL image (w, h) -> resized -> crop of checkpoint.size -> tensor (3, H, W) float32
+
+Bit-equal to timm's evaluation transform for every recipe of the catalogue. The one exception: where a picture beyond
+BUDGET would be made on the way, as from a strip 20,000 pixels long and one high, only the visible part is resampled.
+That differs by rounding where it enlarges, and by a little more where it shrinks, averaging whole pixels first.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from zoo.catalogue import Checkpoint
+
+BUDGET = 2**24  # pixels of a picture that is made on the way
+LONGEST = 2**20  # side of a picture: PIL's table of filter weights takes 32 bytes for each of its pixels
+REDUCING_GAP = 3.0  # beyond the budget, average whole pixels until the picture is this many times too large
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+DEEP_MODES = ("I", "F")  # more than 8 bits a channel: a plain conversion would clip them
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class View:
+    """The region of a picture that a model sees, in even steps: its pixel j spans [left + j * dx, left + (j + 1) * dx).
+
+    The region may reach beyond the picture: there the model sees padding.
+    """
+
+    size: Size  # height and width of what the model sees, in its pixels
+    left: float  # the region, in pixels of the original picture
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        return self.left, self.top, self.right, self.bottom
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The picture is resized to (width, height); the crop's corner lies at (left, top) of that, outside if negative."""
+
+    width: int
+    height: int
+    left: int
+    top: int
+
+
+def preprocess(image: Image.Image, checkpoint: Checkpoint, size: int | Size | None = None) -> Tensor:
+    """Picture -> (3, H, W) float32. `size` (side, or height and width) replaces the checkpoint's own.
+
+    The picture should stand upright (PIL.ImageOps.exif_transpose). Raises ValueError for more than 8 bits a channel.
+    """
+    pixels = torch.from_numpy(np.array(seen(image, checkpoint, size))).permute(2, 0, 1).contiguous()
+    mean, std = (torch.tensor(v)[:, None, None] for v in (checkpoint.mean, checkpoint.std))
+    return pixels.float().div_(255).sub_(mean).div_(std)
+
+
+def view(image_size: Size, checkpoint: Checkpoint, size: int | Size | None = None) -> View:
+    """The region of a picture that the model sees. `image_size` is (width, height), as PIL's `image.size`."""
+    height, width = _pair(size or checkpoint.size)
+    plan = _plan(image_size, checkpoint, (height, width))
+    dx, dy = image_size[0] / plan.width, image_size[1] / plan.height
+    right, bottom = plan.left + width, plan.top + height
+    return View((height, width), plan.left * dx, plan.top * dy, right * dx, bottom * dy)
+
+
+def seen(image: Image.Image, checkpoint: Checkpoint, size: int | Size | None = None) -> Image.Image:
+    """The RGB picture that the model sees, before its colours are normalised."""
+    if image.mode.startswith(DEEP_MODES):
+        raise ValueError(f"A picture of mode {image.mode!r} has more than 8 bits a channel. Scale it to 8 bits first.")
+    image = image if image.mode == "RGB" else image.convert("RGB")
+    height, width = _pair(size or checkpoint.size)
+    plan = _plan(image.size, checkpoint, (height, width))
+    box = (plan.left, plan.top, plan.left + width, plan.top + height)
+    inside = (max(box[0], 0), max(box[1], 0), min(box[2], plan.width), min(box[3], plan.height))
+    visible = _resized_part(image, plan, inside, FILTERS[checkpoint.interpolation])
+    if visible.size == (width, height):
+        return visible
+    border = tuple(round(255 * m) for m in checkpoint.mean) if checkpoint.mode == "border" else (0, 0, 0)
+    padded = Image.new("RGB", (width, height), border)
+    padded.paste(visible, (inside[0] - plan.left, inside[1] - plan.top))
+    return padded
+
+
+def _pair(size: int | Size) -> Size:
+    return (size, size) if isinstance(size, int) else size
+
+
+def _plan(image_size: Size, checkpoint: Checkpoint, size: Size) -> _Plan:
+    (iw, ih), (h, w) = image_size, size
+    H, W = math.floor(h / checkpoint.crop), math.floor(w / checkpoint.crop)
+    if checkpoint.mode == "squash":
+        width, height = W, H
+    elif checkpoint.mode == "center" and H == W:
+        # The long side is rounded down here and to the nearest below: so does the reference.
+        width, height = (W, int(H * ih / iw)) if iw <= ih else (int(W * iw / ih), H)
+    else:
+        ratio = (max if checkpoint.mode == "border" else min)(ih / H, iw / W)
+        width, height = max(1, round(iw / ratio)), max(1, round(ih / ratio))
+    return _Plan(width, height, _start(width, w), _start(height, h))
+
+
+def _start(length: int, crop: int) -> int:
+    return round((length - crop) / 2) if length >= crop else -((crop - length) // 2)
+
+
+def _resized_part(
+    image: Image.Image, plan: _Plan, part: tuple[int, int, int, int], resample: Image.Resampling
+) -> Image.Image:
+    """Resize the picture to the plan and cut `part` out. On the way PIL makes one of plan.width x image.height."""
+    (iw, ih), whole = image.size, (plan.width, plan.height)
+    if plan.width * max(plan.height, ih) <= BUDGET and max(iw, ih) <= LONGEST:
+        resized = image if image.size == whole else image.resize(whole, resample)
+        return resized.crop(part)
+    left, top, right, bottom = part
+    dx, dy = iw / plan.width, ih / plan.height
+    box = (left * dx, top * dy, right * dx, bottom * dy)
+    return image.resize((right - left, bottom - top), resample, box, reducing_gap=REDUCING_GAP)
