@@ -1,4 +1,4 @@
-"""Every kind of picture file comes out as the RGB pixels that it means, and every other file with one clear sentence."""
+"""Every kind of picture file gives the RGB pixels that it means, and every other file one clear sentence."""
 
 import struct
 import warnings
@@ -116,7 +116,9 @@ def test_unknown_orientation_stays_as_stored(tmp_path, value):
     assert (pixels(saved(tmp_path, Image.fromarray(NOISE), exif=exif)) == NOISE).all()
 
 
-@pytest.mark.parametrize("entries", [b"\x05\0", b"\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0", b"\xff\xff" + b"\x9c" * 30, b""])
+@pytest.mark.parametrize(
+    "entries", [b"\x05\0", b"\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0", b"\xff\xff" + b"\x9c" * 30, b""]
+)
 def test_broken_exif_does_not_hide_the_picture(tmp_path, entries):
     path = saved(tmp_path, Image.new("RGB", (16, 8), ORANGE), "a.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0" + entries)
     content = path.read_bytes()

@@ -2,9 +2,9 @@
 
     python -m tools.golden swin        writes tests/goldens/swin.tsv
 
-A row a variant: digest of keys and shapes, parameters, and four figures of the logits in float64 for a noise picture and
-weights filled by key (tools/filled.py). Variants over LIMIT parameters are recorded with their depth cut, the same way
-on both sides: `cut` holds the fields that the test passes to `zoo.create`.
+A row a variant: digest of keys and shapes, parameters, and four figures of the logits in float64 for a noise picture
+and weights filled by key (tools/filled.py). Variants over LIMIT parameters are recorded cut down, the same way on both
+sides: `cut` holds the fields that the test passes to `zoo.create`.
 """
 
 import csv

@@ -220,6 +220,6 @@ VARIANTS = {
     "test_vit2": TEST2,
     "test_vit3": replace(TEST3, mlp_ratio=2, pool="map", head_norm=False, pool_prefix=True),
     "test_vit4": replace(TEST3, norm=RmsNorm),
-    "vit_cifar": Config(dim=128, depth=7, num_heads=4, patch=4, img_size=32, num_classes=10),
+    "vit_cifar": Config(dim=128, depth=6, num_heads=4, patch=4, img_size=32, num_classes=10),
 }
 register(ViT, VARIANTS)

@@ -22,7 +22,8 @@ class GlobalResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         energy = x.norm(dim=self.grid, keepdim=True)
         share = energy / (energy.mean(self.channel, keepdim=True) + self.eps)
-        return x + self.weight.view(self.shape) * (x * share) + self.bias.view(self.shape)
+        # One pass over x where x + weight * x * share + bias would be four.
+        return torch.addcmul(self.bias.view(self.shape), x, 1 + self.weight.view(self.shape) * share)
 
 
 class Mlp(nn.Module):
