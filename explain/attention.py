@@ -15,8 +15,10 @@ from zoo.probe import AttentionRecord, Grid, probe
 def readout_mass(model: Backbone, grid: Grid, batch: int) -> Tensor:
     """Where the head reads: on its class tokens, or evenly on all patches. -> (B, N), each row sums to 1."""
     mass = torch.zeros(batch, grid.tokens)
-    read = slice(0, model.read_tokens) if model.readout == "token" and grid.prefix else slice(grid.prefix, None)
-    mass[:, read] = 1.0
+    if grid.tokens == grid.prefix:  # nothing but a learned query
+        mass[:] = 1.0
+    else:
+        mass[:, slice(0, model.read_tokens) if model.readout == "token" else slice(grid.prefix, None)] = 1.0
     return mass / mass.sum(1, keepdim=True)
 
 
@@ -73,8 +75,13 @@ def rollout(model: Backbone, records: list[AttentionRecord], batch: int) -> tupl
 
 def explain_rollout(model: Backbone, x: Tensor) -> Explanation:
     """Give shares of what was read. x (B, 3, H, W) -> maps (B, h, w)."""
+    unlike = False
 
     def head_mean(layer: int, weights: Tensor) -> Tensor:
+        nonlocal unlike
+        rows = weights.abs().sum(-1, keepdim=True)
+        if (rows - 1).abs().max() > 1e-3 or weights.min() < 0:  # not a softmax's: heads were mixed, or subtracted
+            unlike, weights = True, weights.abs() / rows
         return weights.mean(1, keepdim=True).cpu()
 
     with torch.inference_mode(), probe(attention=head_mean) as seen:
@@ -82,6 +89,8 @@ def explain_rollout(model: Backbone, x: Tensor) -> Explanation:
         records = token_records(seen.attention)
         mass, grid = rollout(model, records, len(x))
     result = Explanation(as_map(mass, grid), "rollout", f"{len(records)} attention layers")
+    if unlike:
+        result.warnings.append("This model's attention is no plain share: sizes are followed, each row scaled to one.")
     lost = 1 - mass.sum(1)
     if lost.max() > 0.02:
         result.warnings.append(f"{100 * lost.max():.0f} % of what was read fell on padding outside the picture.")

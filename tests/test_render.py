@@ -46,4 +46,8 @@ def test_a_layer_leaves_the_photo_alone_outside_the_crop():
     drawn = overlay(photo, layer(np.ones((2, 2)), photo.size, (2, 0, 6, 4)), opacity=1.0)
     assert drawn.getpixel((0, 0)) == (10, 20, 30)
     assert drawn.getpixel((3, 2)) != (10, 20, 30)
-    assert overlay(photo, layer(np.ones((2, 2)), photo.size, (2, 0, 6, 4)), opacity=0.0).getpixel((3, 2)) == (10, 20, 30)
+    assert overlay(photo, layer(np.ones((2, 2)), photo.size, (2, 0, 6, 4)), opacity=0.0).getpixel((3, 2)) == (
+        10,
+        20,
+        30,
+    )

@@ -20,6 +20,7 @@ from zoo.photo import PhotoError, open_photo
 GRADIO_PHOTOS = Path(gr.__file__).parent / "media_assets" / "images"
 EXAMPLES = [str(GRADIO_PHOTOS / name) for name in ("cheetah.jpg", "lion.jpg", "bus.png", "tower.jpg")]
 MOST_PHOTOS = 12
+FRESH_INSTEAD = "Its structure and its latency can be had all the same: choose fresh weights, the last under Weights."
 SET_OPACITY = "(v) => { document.documentElement.style.setProperty('--heat', v); }"
 
 
@@ -55,7 +56,7 @@ def layout() -> Parts:
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
             photos = gr.Gallery(
-                label="Photos: upload, webcam or paste", type="filepath", interactive=True, columns=3, height=230,
+                label="Photos", type="filepath", interactive=True, columns=3, height=230,
                 file_types=["image"], sources=["upload", "webcam", "clipboard"], elem_id="photos",
             )  # fmt: skip
             examples = gr.Gallery(
@@ -121,8 +122,10 @@ def restore(request: gr.Request) -> list:
     return [architecture, model, choice.method, target, contrast, layer, head, notice]
 
 
-def offer(model: str, method: str, layer: int, head: int) -> tuple[gr.Dropdown, gr.Dropdown, gr.Textbox, gr.Textbox]:
+def offer(model: str | None, method: str, layer: int, head: int) -> tuple:
     """Show the choices that a method has: layer and head for attention, classes for class maps."""
+    if model is None:  # the page is still being filled
+        return (gr.skip(),) * 4
     row = engine.recipe(model)
     layers = zoo.cost(row.architecture, row.size, row.num_classes).attention_layers if method == "attention" else ()
     heads = max((count for _, count in layers), default=0)
@@ -190,7 +193,9 @@ def look(paths: list | None, *choice, progress: gr.Progress = gr.Progress()) -> 
         if good:
             progress(0.8, desc="Timing")
             yield same, cards.timing(_time(request.model, 1.5)), same
-    except (engine.EngineError, zoo.WeightsError, ValueError) as error:
+    except zoo.WeightsError as error:
+        yield same, same, cards.notice(*notes, str(error), FRESH_INSTEAD)
+    except ValueError as error:
         yield same, same, cards.notice(*notes, str(error))
 
 
@@ -206,7 +211,9 @@ def measure(model: str, progress: gr.Progress = gr.Progress()) -> tuple:  # noqa
     try:
         fetch(model, progress)
         return cards.timing(_time(model, 10.0)), ""
-    except (engine.EngineError, zoo.WeightsError) as error:
+    except zoo.WeightsError as error:
+        return gr.skip(), cards.notice(str(error), FRESH_INSTEAD)
+    except ValueError as error:
         return gr.skip(), cards.notice(str(error))
 
 

@@ -1,10 +1,11 @@
 """What a forward pass costs, known before any weight is: parameters, multiply-adds, layers of attention.
 
-The model is built and run on the meta device, where tensors have shapes and no numbers, so nothing is loaded or computed.
+The model is built and run on the meta device, where tensors have shapes and no numbers: nothing is loaded or computed.
+The first count of a process takes a second longer: PyTorch imports what knows these shapes.
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from zoo.probe import Probe, probe, whole
 from zoo.registry import create, variant
 
 USUAL_SIDE = 224  # pixels; where neither the config nor a checkpoint names a size
+CIFAR_SIDE = 32  # the same, for the sizes called after CIFAR
 TAKES_MIXED = (torch.ops.aten.index, torch.ops.aten.index_put_)  # a mask's length is its values: it has to stay real
 
 
@@ -42,17 +44,17 @@ def cost(architecture: str, size: tuple[int, int] | None = None, num_classes: in
     return _cost(architecture, height, width, num_classes)
 
 
-@cache
 def native_size(architecture: str) -> tuple[int, int]:
-    """The size that an architecture is made for, else that of the checkpoint to offer first. (height, width) in pixels."""
+    """The size that an architecture is made for, else that of its first checkpoint. (height, width) in pixels."""
     _, cfg = variant(architecture)
     size = getattr(cfg, "img_size", None)
     if size is None:
-        size = next((c.size for c in for_architecture(architecture)), USUAL_SIDE)
+        usual = CIFAR_SIDE if architecture.endswith("_cifar") else USUAL_SIDE
+        size = next((c.size for c in for_architecture(architecture)), usual)
     return (size, size) if isinstance(size, int) else size
 
 
-@cache
+@lru_cache(4096)
 def _cost(architecture: str, height: int, width: int, num_classes: int | None) -> Cost:
     overrides = {} if num_classes is None else {"num_classes": num_classes}
     with torch.device("meta"):
@@ -65,20 +67,17 @@ def _cost(architecture: str, height: int, width: int, num_classes: int | None) -
 
 
 def _forward(model: nn.Module, height: int, width: int) -> tuple[int, Probe]:
-    # Without autograd's layer, which inference mode takes away, `linear` and the like would not fall apart into what counts.
     x = torch.empty(1, 3, height, width, device="meta")
-    with torch.inference_mode(False), torch.no_grad(), probe(attention=whole) as seen, _Counter() as counter:
+    with torch.no_grad(), probe(attention=whole) as seen, _Counter() as counter:
         model(x)
     return counter.flops // 2, seen
 
 
 class _Counter(TorchDispatchMode):
-    """Adds up PyTorch's own formulas for every operation of this thread.
+    """Adds up the formulas of FlopCounterMode, which itself would hang hooks on every module of every thread.
 
-    FlopCounterMode does that too, but also hangs hooks on every module of every thread.
-
-    Tables that a model makes from the picture's size alone are computed for real, on the CPU, even where it asks for its
-    own device: which slots of a window are padding can only be known from numbers. They turn to meta as they meet it.
+    Tables that a model makes from the picture's size alone are computed for real, on the CPU, even where it asks for
+    its own device: only numbers tell which slots of a window are padding. They turn to meta as they meet it.
     """
 
     def __init__(self):
@@ -93,7 +92,11 @@ class _Counter(TorchDispatchMode):
             kwargs = kwargs | {"device": "cpu"}
         elif any(t.is_meta for t in tensors) and func.overloadpacket not in TAKES_MIXED:
             args, kwargs = tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, (args, kwargs))
-        out = func(*args, **kwargs)
         formula = self.formulas.get(func.overloadpacket)
-        self.flops += formula(*args, **kwargs, out_val=out) if formula else 0
+        if formula is None:
+            with self:  # in inference mode, `linear` and its like come here whole: their parts have formulas
+                out = func.decompose(*args, **kwargs)
+            return func(*args, **kwargs) if out is NotImplemented else out
+        out = func(*args, **kwargs)
+        self.flops += formula(*args, **kwargs, out_val=out)
         return out

@@ -63,12 +63,19 @@ def measure(
 ) -> Timing:
     """Time forward passes on noise of `size` (height, width), where the model's parameters are and in their dtype.
 
-    About `seconds` in all, warm-up included; a slow model gets up to five times as long to reach `min_runs`, then the n
-    it has reached stands. At least one warm-up and one run are made. `stop` is asked after every pass, and `progress`
-    told the share done, 0 to 1. Passes are timed one by one, the device waited for before and after each. On a GPU the
-    picture lies there already.
+    It takes about `seconds`, warm-up included; a slow model gets up to five times as long to reach `min_runs`, then the
+    n that it has reached stands. At least one warm-up and one run are made. After every pass `stop` is asked, and
+    `progress` told the share that is done, 0 to 1. Passes are timed one by one in seconds of `clock`, the device waited
+    for before and after each; on a GPU the picture lies there already. Raises ValueError for a model that is in
+    training mode or on the meta device, and what the model raises for a size that it cannot take.
     """
+    if min(seconds, min_runs, max_runs, batch) <= 0:
+        raise ValueError("seconds, min_runs, max_runs and batch must be greater than zero.")
     weight = next(model.parameters(), torch.empty(0))
+    if model.training or weight.is_meta:
+        raise ValueError(
+            "Only a model in eval mode, with its weights in place, can be timed: load it, then call eval()."
+        )
     x = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0)).to(weight)
 
     def timed() -> float:
@@ -78,23 +85,8 @@ def measure(
         _synchronise(x.device)
         return clock() - begun
 
-    def more(n: int, last: float) -> bool:
-        elapsed = clock() - start
-        if progress is not None:
-            share = max(n / max_runs, min(n / min_runs, elapsed / seconds), elapsed / (PATIENCE * seconds))
-            progress(min(share, 1.0))
-        if n >= max_runs or (stop is not None and stop()):
-            return False
-        return elapsed < seconds or (n < min_runs and elapsed + last <= PATIENCE * seconds)
-
-    start = clock()
     with torch.inference_mode():
-        warmups = [timed()]
-        while len(warmups) < WARMUPS and clock() - start < seconds and more(0, warmups[-1]):
-            warmups.append(timed())
-        runs = [timed()]
-        while more(len(runs), runs[-1]):
-            runs.append(timed())
+        warmups, runs = _series(timed, seconds, min_runs, max_runs, stop, progress, clock)
     median, p90 = summary(runs)
     return Timing(
         device=device_name(x.device),
@@ -111,9 +103,39 @@ def measure(
     )
 
 
+def _series(
+    timed: Callable[[], float],
+    seconds: float,
+    min_runs: int,
+    max_runs: int,
+    stop: Callable[[], bool] | None,
+    progress: Callable[[float], None] | None,
+    clock: Callable[[], float],
+) -> tuple[list[float], list[float]]:
+    """Warm up, then run for as long as `measure` says: the seconds of each pass."""
+    start = clock()
+
+    def more(n: int, last: float) -> bool:
+        elapsed = clock() - start
+        if progress is not None:
+            share = max(n / max_runs, min(n / min_runs, elapsed / seconds), elapsed / (PATIENCE * seconds))
+            progress(min(share, 1.0))
+        if n >= max_runs or (stop is not None and stop()):
+            return False
+        return elapsed < seconds or (n < min_runs and elapsed + last <= PATIENCE * seconds)
+
+    warmups = [timed()]
+    while more(0, warmups[-1]) and len(warmups) < WARMUPS and clock() - start < seconds:
+        warmups.append(timed())
+    runs = [timed()]
+    while more(len(runs), runs[-1]):
+        runs.append(timed())
+    return warmups, runs
+
+
 def summary(times: Sequence[float]) -> tuple[float, float]:
     """Median, and the 90th percentile by nearest rank: the least time that nine in ten did not exceed."""
-    return statistics.median(times), sorted(times)[math.ceil(0.9 * len(times)) - 1]
+    return statistics.median(times), sorted(times)[-(-9 * len(times) // 10) - 1]
 
 
 def device_name(device: torch.device) -> str:
