@@ -29,7 +29,7 @@ from zoo.preprocess import preprocess, seen, view
 from zoo.weights import check_memory
 
 GIB = 1 << 30
-SHOWN = 640  # longest side, in pixels, of the pictures that go back to the page
+SHOWN = 256, 640  # least and most that the longest side, in pixels, of a picture on the page may have
 FRESH = "fresh weights"
 
 
@@ -153,7 +153,7 @@ def find_class(row: Checkpoint, text: str) -> int | None:
     text = text.strip()
     if not text:
         return None
-    if text.isdigit():
+    if text.isdecimal():
         if int(text) >= row.num_classes:
             raise EngineError(f"This model has classes 0 to {row.num_classes - 1}; there is no class {text}.")
         return int(text)
@@ -199,8 +199,7 @@ def look(request: Request, photos: list[Image.Image]) -> list[Look]:
     maps, problem = _maps(request, row, model, x)
     looks = []
     for i, photo in enumerate(photos):
-        small = photo.copy()
-        small.thumbnail((SHOWN, SHOWN), Image.Resampling.LANCZOS)
+        small = fit_page(photo)
         notes = [problem] if problem else [*maps.warnings] if maps else []
         looks.append(
             Look(
@@ -213,6 +212,15 @@ def look(request: Request, photos: list[Image.Image]) -> list[Look]:
             )
         )
     return looks
+
+
+def fit_page(photo: Image.Image) -> Image.Image:
+    """Bring a photo to a size that a page can show."""
+    least, most = SHOWN
+    longest = max(photo.size)
+    factor = min(max(longest, least), most) / longest
+    width, height = (max(1, round(side * factor)) for side in photo.size)
+    return photo.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _maps(

@@ -53,7 +53,7 @@ METHODS = {
         Method("grad_cam", "Grad-CAM", True, "about 1.1", partial(explain_cam, method="grad_cam"), needs_classes),
         Method("hires_cam", "HiResCAM", True, "about 1.1", partial(explain_cam, method="hires_cam"), needs_classes),
         Method("rollout", "Attention rollout", False, "about 1.1", explain_rollout, needs_attention),
-        Method("attention", "Attention, one layer", False, "about 2", explain_attention, needs_attention),
+        Method("attention", "Attention", False, "about 2", explain_attention, needs_attention),
     )
 }
 

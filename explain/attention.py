@@ -96,6 +96,7 @@ def explain_rollout(model: Backbone, x: Tensor) -> Explanation:
         result.warnings.append(f"{100 * lost.max():.0f} % of what was read fell on padding outside the picture.")
     if grid.prefix and (off := mass[:, : grid.prefix].sum(1).max()) > 0.02:
         result.warnings.append(f"{100 * off:.0f} % stayed on tokens that stand for no place, such as the class token.")
+    result.warn_if_even()
     return result
 
 
@@ -133,7 +134,9 @@ def explain_attention(
             mass[:, grid.prefix + min(row, grid.height - 1) * grid.width + min(col, grid.width - 1)] = 1.0
         raw = as_map(record.pullback(mass, head), record.geometry.k_grid)
     source = next((name for name, module in model.named_modules() if module is record.layer), f"layer {wanted}")
-    return Explanation(raw, "attention", source if head is None else f"{source}, head {head}")
+    result = Explanation(raw, "attention", source if head is None else f"{source}, head {head}")
+    result.warn_if_even()
+    return result
 
 
 def _choose(layers: list[int], layer: int) -> int:

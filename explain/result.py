@@ -23,6 +23,11 @@ class Explanation:
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
 
+    def warn_if_even(self) -> None:
+        """Say in words that no place of a map of shares stands out."""
+        if self.raw.max() < 1.2 * self.raw.mean():
+            self.warnings.append("The map is nearly even: no place stands out.")
+
     def warn_if_empty(self, scale: float) -> None:
         """Say in words that a map holds nothing, lest noise be stretched; `scale` is what its terms amount to."""
         largest = self.raw.abs().max().item()

@@ -67,6 +67,11 @@ def test_fresh_weights_give_no_guesses_but_a_map_and_a_latency():
     assert engine.time_it("test_vit2", seconds=0.2).n >= 1
 
 
+def test_photos_of_any_shape_fit_the_page():
+    sizes = {(32, 32): (256, 256), (300, 200): (300, 200), (4000, 3000): (640, 480), (20_000, 1): (640, 1)}
+    assert {size: engine.fit_page(Image.new("RGB", size)).size for size in sizes} == sizes
+
+
 def test_a_method_that_a_model_lacks_is_a_note_and_the_guesses_stay():
     (look,) = engine.look(engine.Request("resnet18", "rollout"), [PHOTO])
     assert look.heat is None

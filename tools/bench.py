@@ -1,6 +1,6 @@
 """Time the zoo beside timm in one process, in interleaved rounds, so that only the ratio of two medians is read.
 
-    python -m tools.bench                 one architecture of every family, then Grad-CAM over a forward
+    python -m tools.bench                 one architecture of every family, then what maps cost in forwards
     python -m tools.bench resnet50 ...    these
 
 Batch 1, fp32, this machine's default threads. A ratio under 1 says that the zoo is faster. Ratios hold across machines
@@ -15,11 +15,21 @@ from collections.abc import Callable
 import torch
 
 import zoo
+from explain import available, explain
 from tools.oracle import timm
+from zoo.cost import native_size
 
 FAMILIES = (
     "resnet50",
+    "seresnet50",
+    "ecaresnet50t",
+    "resnetaa50d",
+    "resnetrs50",
+    "resnext50_32x4d",
     "vit_small_patch16_224",
+    "vit_little_patch16_reg4_gap_256",
+    "vit_dlittle_patch16_reg1_gap_256",
+    "vit_small_patch16_18x2_224",
     "deit_small_distilled_patch16_224",
     "deit3_small_patch16_224",
     "convnext_tiny",
@@ -30,6 +40,7 @@ FAMILIES = (
     "mixer_b16_224",
     "gmixer_24_224",
 )
+MAPPED = ("resnet50", "vit_small_patch16_224", "swin_tiny_patch4_window7_224")
 
 
 def interleave(sides: list[Callable[[], object]], seconds: float) -> list[float]:
@@ -56,6 +67,19 @@ def compare_forward(name: str, seconds: float) -> None:
     print(f"{name:40} zoo {mine:8.1f} ms   timm {reference:8.1f} ms   ratio {mine / reference:.3f}", flush=True)
 
 
+def price_of_a_map(name: str, method: str, seconds: float) -> None:
+    """A map in forwards of the same model, frozen as a loaded one is."""
+    model = zoo.create(name).requires_grad_(False)
+    x = torch.randn(1, 3, *native_size(name))
+
+    def forward() -> torch.Tensor:
+        with torch.inference_mode():
+            return model(x)
+
+    plain, map_ = interleave([forward, lambda: explain(model, x, method)], seconds)
+    print(f"{name:40} {method} {map_:8.1f} ms   forward {plain:8.1f} ms   ratio {map_ / plain:.3f}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=FAMILIES)
@@ -64,6 +88,10 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch 1, fp32, medians of interleaved rounds")
     for name in args.names:
         compare_forward(name, args.seconds)
+    if args.names is FAMILIES:
+        for name in MAPPED:
+            for method in (offer.method.key for offer in available(zoo.create(name)) if offer.ok):
+                price_of_a_map(name, method, args.seconds)
 
 
 if __name__ == "__main__":

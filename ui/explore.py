@@ -70,14 +70,14 @@ def layout() -> Parts:
         with gr.Column(scale=3, min_width=320):
             with gr.Row():
                 methods = [(method.title, key) for key, method in explain.METHODS.items()]
-                method = gr.Dropdown(methods, value="grad_cam", label="Map", elem_id="method", min_width=150)
+                method = gr.Dropdown(methods, value="grad_cam", label="Map", elem_id="method", min_width=190)
                 target = gr.Textbox(label="Class", placeholder="first guess", elem_id="class", min_width=120)
                 contrast = gr.Textbox(label="Against", placeholder="no other class", elem_id="against", min_width=120)
                 layer = gr.Dropdown(label="Layer", visible=False, elem_id="layer", min_width=150)
                 head = gr.Dropdown(label="Head", visible=False, elem_id="head", min_width=120)
                 opacity = gr.Slider(0, 1, 0.55, label="Opacity", elem_id="opacity", min_width=150, buttons=[])
             notice = gr.HTML(elem_id="notice")
-            with gr.Row(equal_height=True):
+            with gr.Row():
                 timing = gr.HTML(elem_id="timing", min_width=240)
                 longer = gr.Button("Time it for 10 seconds", size="sm", elem_id="longer", scale=0, min_width=190)
             results = gr.HTML(elem_id="results")
