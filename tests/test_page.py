@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from gradio_client import Client
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from PIL import Image
 
 import engine
@@ -58,13 +59,18 @@ def answers(port: int) -> bool:
     return True
 
 
-def test_models_and_latency_by_program(url, tmp_path):
+def test_models_guesses_and_latency_by_program(url, tmp_path, photos):
     client = Client(url, verbose=False, analytics_enabled=False, download_files=str(tmp_path))
     assert client.predict("/^vit_tiny/", api_name="/models") == ["vit_tiny_patch16_224", "vit_tiny_patch16_384"]
     timing = client.predict("resnet20_cifar", 0.3, api_name="/latency")
     assert timing["median_ms"] > 0
     assert timing["height"] == 32
     assert "median" in timing["method"]
+    guesses = client.predict(handle_file(photos[0]), BUNDLED, api_name="/classify")
+    assert len(guesses) == 5
+    assert [g["probability"] for g in guesses] == sorted((g["probability"] for g in guesses), reverse=True)
+    with pytest.raises(AppError, match="There is no checkpoint"):
+        client.predict(handle_file(photos[0]), "resnet5000.x", api_name="/classify")
     client.close()
 
 

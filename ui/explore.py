@@ -1,20 +1,18 @@
 """The first tab: choose a model, drop in photos, see its guesses, its latency, and where it looked."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.events import api
 
 import engine
 import explain
 import zoo
-from ui import cards, link, picker
-from ui.device import QUEUE, on_device
+from ui import cards, link, picker, work
+from ui.device import QUEUE
 from ui.picker import QUICK, Picker
-from zoo.latency import Timing
 from zoo.photo import PhotoError, open_photo
 
 GRADIO_PHOTOS = Path(gr.__file__).parent / "media_assets" / "images"
@@ -103,8 +101,6 @@ def wire(p: Parts, demo: gr.Blocks) -> None:
     looking = p.run.click(look, [p.photos, *p.choice], shown, api_visibility="private", **QUEUE)
     timing = p.longer.click(measure, model, [p.timing, p.notice], api_visibility="private", **QUEUE)
     p.stop.click(None, None, None, cancels=[looking, timing])
-    api(models, api_name="models", queue=False)
-    api(latency, api_name="latency", **QUEUE)
 
 
 def restore(request: gr.Request) -> list:
@@ -151,27 +147,6 @@ def add_example(photos: list | None, event: gr.SelectData) -> list:
     return [*(path for path, _ in photos or []), EXAMPLES[event.index]]
 
 
-def fetch(model: str, progress: gr.Progress) -> None:
-    """Have the weights on this machine before the device is asked for; show how the download goes."""
-    row = engine.recipe(model)
-    if not engine.is_local(model):
-
-        def told(done: int, total: int) -> None:
-            progress(done / total if total else 0.0, desc=f"Downloading {max(done, total) / 1e6:.0f} MB")
-
-        zoo.download(row, told)
-
-
-@on_device(seconds=15)
-def _look(request: engine.Request, photos: list) -> list[engine.Look]:
-    return engine.look(request, photos)
-
-
-@on_device(seconds=20)
-def _time(model: str, seconds: float) -> Timing:
-    return engine.time_it(model, seconds)
-
-
 def look(paths: list | None, *choice, progress: gr.Progress = gr.Progress()) -> Iterator[tuple]:  # noqa: B008
     """Open the photos, have the weights, look, then time the model. A photo that cannot be read spoils no other."""
     same = gr.skip()
@@ -183,16 +158,16 @@ def look(paths: list | None, *choice, progress: gr.Progress = gr.Progress()) -> 
     good = [photo for _, photo in opened if not isinstance(photo, str)]
     notes = [f"Only the first {MOST_PHOTOS} photos are looked at."] if len(paths) > MOST_PHOTOS else []
     try:
-        fetch(request.model, progress)
+        work.fetch(request.model, progress)
         progress(0.5, desc="Looking")
-        seen = iter(_look(request, good) if good else [])
+        seen = iter(work.look(request, good) if good else [])
         shown = [(name, photo if isinstance(photo, str) else next(seen)) for name, photo in opened]
         if engine.recipe(request.model).source == engine.FRESH:
             notes.append("These weights are fresh and untrained: read the latency and the structure, not the map.")
         yield cards.looks(shown, request.model), "", cards.notice(*notes)
         if good:
             progress(0.8, desc="Timing")
-            yield same, cards.timing(_time(request.model, 1.5)), same
+            yield same, cards.timing(work.time_it(request.model, 1.5)), same
     except zoo.WeightsError as error:
         yield same, same, cards.notice(*notes, str(error), FRESH_INSTEAD)
     except ValueError as error:
@@ -209,20 +184,9 @@ def _open(path: str):
 
 def measure(model: str, progress: gr.Progress = gr.Progress()) -> tuple:  # noqa: B008
     try:
-        fetch(model, progress)
-        return cards.timing(_time(model, 10.0)), ""
+        work.fetch(model, progress)
+        return cards.timing(work.time_it(model, 10.0)), ""
     except zoo.WeightsError as error:
         return gr.skip(), cards.notice(str(error), FRESH_INSTEAD)
     except ValueError as error:
         return gr.skip(), cards.notice(str(error))
-
-
-def models(query: str = "") -> list[str]:
-    """Architectures for a query: words, a glob, or a regular expression between slashes."""
-    return engine.search(query)
-
-
-def latency(model: str, seconds: float = 2.0) -> dict:
-    """Time a checkpoint or architecture on the server: median and 90th percentile in milliseconds, and how."""
-    result = _time(model, min(seconds, 10.0))
-    return {field.name: getattr(result, field.name) for field in fields(result)} | {"method": result.sentence()}

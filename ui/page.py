@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 from gradio.themes import Soft
 
-from ui import explore
+from ui import explore, program
 
 ASSETS = Path(__file__).parent.parent / "assets"
 TABS = {"Explore": explore}
@@ -37,5 +37,6 @@ def build() -> gr.Blocks:
                 parts[name] = tab.layout()
         for name, tab in TABS.items():
             tab.wire(parts[name], demo)
+        program.layout()
     # A full queue says so; without a bound a class-room would wait for ever, and ZeroGPU would allow one visitor.
     return demo.queue(max_size=64, default_concurrency_limit=8)
