@@ -26,6 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from zoo.base import Backbone
 from zoo.registry import create, create_from
 
 ROOT = Path(__file__).parent.parent
@@ -41,11 +42,11 @@ class Recipe:
     """How a model is trained. The rate rises for `warmup` of the run, then falls to zero along a straight line."""
 
     epochs: int
-    lr: float
-    optimizer: str = "sgd"  # with Nesterov momentum 0.9; or "adamw"
-    weight_decay: float = 5e-4  # on matrices and kernels, not on norms, biases and tokens
+    lr: float  # of Muon, which takes matrices and kernels
+    rest_lr: float = 2e-3  # of AdamW, which takes norms, biases, tokens, depthwise kernels, the classifier
+    weight_decay: float = 0.05
     batch: int = 128
-    warmup: float = 0.15
+    warmup: float = 0.1
     smoothing: float = 0.1  # label smoothing
     cutout: int = 0  # side of the square that is greyed out
     cutmix: float = 0.0  # share of the batches in which a box comes from another picture
@@ -54,13 +55,9 @@ class Recipe:
     seed: int = 0
 
 
-# Phases, each of which starts from the averaged weights of the one before.
-RECIPES: dict[str, tuple[Recipe, ...]] = {
-    "resnet32_cifar": (
-        Recipe(epochs=32, lr=0.3, cutout=8),
-        Recipe(epochs=10, lr=0.08, batch=64, warmup=0.05, smoothing=0.0, seed=1),
-    ),
-    "vit_cifar": (Recipe(epochs=18, lr=1e-3, optimizer="adamw", weight_decay=0.05, coarse=0.6),),
+RECIPES = {
+    "resnet32_cifar": Recipe(epochs=36, lr=0.02, coarse=0.5, smoothing=0.05),
+    "vit_cifar": Recipe(epochs=18, lr=2e-3, coarse=0.6),
 }
 
 
@@ -113,29 +110,51 @@ def augment(x: Tensor, y: Tensor, recipe: Recipe, rng: torch.Generator) -> tuple
     return x, target
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    decay = [p for p in model.parameters() if p.ndim > 1 and p.shape[0] > 1]
-    chosen = set(decay)
-    rest = [p for p in model.parameters() if p not in chosen]
-    groups = [dict(params=decay, weight_decay=recipe.weight_decay), dict(params=rest, weight_decay=0.0)]
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.99))
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=0.9, nesterov=True)
+class Optimizers:
+    """Muon (arXiv 2502.16982) for what mixes features, AdamW for all else; both write straight into the model."""
+
+    def __init__(self, model: Backbone, recipe: Recipe):
+        mixing, rest = [], []
+        for name, p in model.named_parameters():
+            mixes = p.ndim in (2, 4) and p.shape[1] > 1 and not name.startswith(model.classifier_key)
+            (mixing if mixes else rest).append(p)
+        # Muon wants matrices: a kernel (O, I, h, w) of channels-last memory is seen as (O, h * w * I).
+        self.matrices = [(p, nn.Parameter(as_matrix(p.data))) for p in mixing]
+        matrices = [matrix for _, matrix in self.matrices]
+        muon = torch.optim.Muon(matrices, recipe.lr, recipe.weight_decay, momentum=0.9, adjust_lr_fn="match_rms_adamw")
+        adamw = torch.optim.AdamW(rest, recipe.rest_lr, betas=(0.9, 0.99), weight_decay=0.0)
+        self.members = {"muon": muon, "adamw": adamw}
+        self.groups = [(group, group["lr"]) for member in self.members.values() for group in member.param_groups]
+
+    def step(self, rate: float) -> None:
+        """Update every parameter at `rate` times its full learning rate, and forget the gradients."""
+        for group, lr in self.groups:
+            group["lr"] = rate * lr
+        for p, matrix in self.matrices:
+            assert p.grad is not None
+            matrix.grad, p.grad = as_matrix(p.grad), None
+        for member in self.members.values():
+            member.step()
+            member.zero_grad()
+
+
+def as_matrix(x: Tensor) -> Tensor:
+    return x if x.ndim == 2 else x.permute(0, 2, 3, 1).view(len(x), -1)
 
 
 class Run:
-    """One model in one phase: weights, their running mean, the optimizer, the epochs behind it."""
+    """A model on its way: weights, their running mean, the optimizers, the epochs behind it."""
 
-    def __init__(self, name: str, phase: int, device: torch.device):
-        self.name, self.device, self.recipe, self.epoch = name, device, RECIPES[name][phase], 0
+    def __init__(self, name: str, device: torch.device):
+        self.name, self.device, self.recipe, self.epoch = name, device, RECIPES[name], 0
         torch.manual_seed(self.recipe.seed)
         self.model = create(name).to(device).to(memory_format=torch.channels_last)
         average = get_ema_multi_avg_fn(self.recipe.ema)
         self.mean = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
-        self.optimizer = make_optimizer(self.model, self.recipe)
+        self.optimizers = Optimizers(self.model, self.recipe)
         self.attention = [SDPBackend.MATH] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
-        self.file = RUNS / f"{name}.{phase}.pt"
-        self.parts = {"model": self.model, "mean": self.mean, "optimizer": self.optimizer}
+        self.file = RUNS / f"{name}.pt"
+        self.parts = {"model": self.model, "mean": self.mean, **self.optimizers.members}
         if self.file.exists():
             saved = torch.load(self.file, map_location=device, weights_only=True)
             if saved["recipe"] != asdict(self.recipe):
@@ -143,10 +162,6 @@ class Run:
             self.epoch = saved["epoch"]
             for part, state in self.parts.items():
                 state.load_state_dict(saved[part])
-        elif phase:
-            before = torch.load(RUNS / f"{name}.{phase - 1}.pt", map_location=device, weights_only=True)
-            self.mean.load_state_dict(before["mean"])
-            self.model.load_state_dict(self.mean.module.state_dict())
 
     def save(self) -> None:
         state = {part: owner.state_dict() for part, owner in self.parts.items()}
@@ -155,8 +170,9 @@ class Run:
         unfinished.replace(self.file)
 
     def rate(self, progress: float) -> float:
+        """Share of the full learning rate at a point of the run, from 0 to 1."""
         warmup = self.recipe.warmup
-        return self.recipe.lr * min(progress / warmup, (1 - progress) / (1 - warmup))
+        return min(progress / warmup, (1 - progress) / (1 - warmup))
 
     def batches(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor, float]]:
         """Give (pictures, targets, progress of the whole run from 0 to 1); the same for an epoch however often run."""
@@ -176,15 +192,12 @@ class Run:
         total, steps = 0.0, len(x) // self.recipe.batch
         bar = tqdm(self.batches(x, y), f"{self.name} {self.epoch + 1}/{self.recipe.epochs}", steps, mininterval=5)
         for images, target, progress in bar:
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.rate(progress)
             # On a CPU, the fused attention's backward takes twice as long as plain matrix products.
             with torch.autocast(self.device.type, torch.bfloat16), sdpa_kernel(self.attention):
                 logits = self.model(images)
             loss = F.cross_entropy(logits.float(), target, label_smoothing=self.recipe.smoothing)
-            self.optimizer.zero_grad()
             loss.backward()
-            self.optimizer.step()
+            self.optimizers.step(self.rate(progress))
             self.mean.update_parameters(self.model)
             total += loss.item()
         self.epoch += 1
@@ -211,8 +224,8 @@ def export(run: Run, test_x: Tensor, test_y: Tensor) -> None:
         top1=f"{accuracy(model, test_x, test_y):.2f}",
         parameters=sum(p.numel() for p in model.parameters()),
         bytes=file.stat().st_size,
-        epochs=sum(recipe.epochs for recipe in RECIPES[run.name]),
-        seed=RECIPES[run.name][0].seed,
+        epochs=run.recipe.epochs,
+        seed=run.recipe.seed,
         test_photos=len(test_y),
     )
     print(facts)
@@ -246,14 +259,13 @@ def main() -> None:
     train_x = torch.from_numpy(np.pad(photos["train_x"].numpy(), margins, mode="reflect")).to(device)
     train_y, test_x, test_y = (photos[k].to(device) for k in ("train_y", "test_x", "test_y"))
     for name in args.names:
-        for phase in range(len(RECIPES[name])):
-            run = Run(name, phase, device)
-            while run.epoch < run.recipe.epochs:
-                start = time.perf_counter()
-                loss = run.train_epoch(train_x, train_y)
-                run.save()
-                reached, seconds = accuracy(run.mean, test_x, test_y), time.perf_counter() - start
-                print(f"{name} epoch {run.epoch}: loss {loss:.3f}, test {reached:.2f} %, {seconds:.0f} s", flush=True)
+        run = Run(name, device)
+        while run.epoch < run.recipe.epochs:
+            start = time.perf_counter()
+            loss = run.train_epoch(train_x, train_y)
+            run.save()
+            reached, seconds = accuracy(run.mean, test_x, test_y), time.perf_counter() - start
+            print(f"{name} epoch {run.epoch}: loss {loss:.3f}, test {reached:.2f} %, {seconds:.0f} s", flush=True)
         export(run, test_x, test_y)
 
 

@@ -54,7 +54,7 @@ def layout() -> Parts:
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
             photos = gr.Gallery(
-                label="Photos", type="filepath", interactive=True, columns=3, height=230,
+                label="Photos", type="filepath", interactive=True, columns=4, height=150,
                 file_types=["image"], sources=["upload", "webcam", "clipboard"], elem_id="photos",
             )  # fmt: skip
             examples = gr.Gallery(
@@ -76,7 +76,7 @@ def layout() -> Parts:
                 opacity = gr.Slider(0, 1, 0.55, label="Opacity", elem_id="opacity", min_width=150, buttons=[])
             notice = gr.HTML(elem_id="notice")
             with gr.Row():
-                timing = gr.HTML(elem_id="timing", min_width=240)
+                timing = gr.HTML(elem_id="timing")
                 longer = gr.Button("Time it for 10 seconds", size="sm", elem_id="longer", scale=0, min_width=190)
             results = gr.HTML(elem_id="results")
             address = gr.Textbox(label="Link to this choice", buttons=["copy"], interactive=False, elem_id="link")
