@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -31,6 +32,10 @@ from zoo.weights import check_memory
 GIB = 1 << 30
 SHOWN = 256, 640  # least and most that the longest side, in pixels, of a picture on the page may have
 FRESH = "fresh weights"
+NO_CLASSES = (
+    "This checkpoint names no classes, so there is no top-5: what it gives are features. "
+    "Attention and patch features show what it sees."
+)
 
 
 class EngineError(ValueError):
@@ -200,7 +205,9 @@ def look(request: Request, photos: list[Image.Image]) -> list[Look]:
     looks = []
     for i, photo in enumerate(photos):
         small = fit_page(photo)
-        notes = [problem] if problem else [*maps.warnings] if maps else []
+        notes = [problem] if problem else [*maps.notes] if maps else []
+        if "." in request.model and row.labels is None:
+            notes.insert(0, NO_CLASSES)
         looks.append(
             Look(
                 photo=small,
@@ -242,7 +249,11 @@ def _heat(maps: explain.Explanation, i: int, photo: Image.Image, small: Image.Im
     scale = small.width / photo.width, small.height / photo.height
     left, top, right, bottom = view(photo.size, row).box
     box = left * scale[0], top * scale[1], right * scale[0], bottom * scale[1]
-    return render.layer(maps.raw[i].float().numpy(), small.size, box)
+    if maps.raw.ndim == 3:
+        return render.layer(maps.raw[i].float().numpy(), small.size, box)
+    values = maps.raw.double().numpy()  # (B, 3, h, w)
+    low, high = np.quantile(values, (0.02, 0.98), axis=(0, 2, 3))
+    return render.feature_layer(values[i], small.size, box, low, high)
 
 
 def _target_name(maps: explain.Explanation, i: int, row: Checkpoint) -> str | None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from explain.attention import explain_attention, explain_rollout
 from explain.cam import explain_cam
+from explain.features import explain_pca
 from explain.result import Explanation as Explanation, ExplanationError as ExplanationError
 from zoo.base import Backbone
 
@@ -54,6 +55,7 @@ METHODS = {
         Method("hires_cam", "HiResCAM", True, "about 1.1", partial(explain_cam, method="hires_cam"), needs_classes),
         Method("rollout", "Attention rollout", False, "about 1.1", explain_rollout, needs_attention),
         Method("attention", "Attention", False, "about 2", explain_attention, needs_attention),
+        Method("pca", "Patch features (PCA)", False, "about 1.1", explain_pca, lambda model: None),
     )
 }
 

@@ -90,12 +90,12 @@ def explain_rollout(model: Backbone, x: Tensor) -> Explanation:
         mass, grid = rollout(model, records, len(x))
     result = Explanation(as_map(mass, grid), "rollout", f"{len(records)} attention layers")
     if unlike:
-        result.warnings.append("This model's attention is no plain share: sizes are followed, each row scaled to one.")
+        result.notes.append("This model's attention is no plain share: sizes are followed, each row scaled to one.")
     lost = 1 - mass.sum(1)
     if lost.max() > 0.02:
-        result.warnings.append(f"{100 * lost.max():.0f} % of what was read fell on padding outside the picture.")
+        result.notes.append(f"{100 * lost.max():.0f} % of what was read fell on padding outside the picture.")
     if grid.prefix and (off := mass[:, : grid.prefix].sum(1).max()) > 0.02:
-        result.warnings.append(f"{100 * off:.0f} % stayed on tokens that stand for no place, such as the class token.")
+        result.notes.append(f"{100 * off:.0f} % stayed on tokens that stand for no place, such as the class token.")
     result.warn_if_even()
     return result
 

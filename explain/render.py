@@ -54,7 +54,23 @@ def layer(
     """Draw a map as a picture to lay over the photo. -> RGBA of `size`, see-through where the model did not look."""
     placed = register(values, size, box)
     outside = np.isnan(placed)
-    picture = heat(np.where(outside, 0, placed), top, signed)
+    return _see_through(heat(np.where(outside, 0, placed), top, signed), outside)
+
+
+def feature_layer(
+    values: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float], low: np.ndarray, high: np.ndarray
+) -> Image.Image:
+    """Draw three features (3, h, w) as red, green and blue. -> RGBA of `size`, like `layer`.
+
+    `low` and `high` (3,) get no light and full light: the same for pictures that are to be compared.
+    """
+    placed = np.stack([register(feature, size, box) for feature in values], -1)
+    outside = np.isnan(placed[..., 0])
+    share = (np.nan_to_num(placed) - low) / np.maximum(high - low, np.finfo(float).tiny)
+    return _see_through(Image.fromarray((255 * share.clip(0, 1)).astype(np.uint8)), outside)
+
+
+def _see_through(picture: Image.Image, outside: np.ndarray) -> Image.Image:
     picture.putalpha(Image.fromarray(np.where(outside, 0, 255).astype(np.uint8)))
     return picture
 

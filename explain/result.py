@@ -12,7 +12,10 @@ class ExplanationError(ValueError):
 
 @dataclass
 class Explanation:
-    """Maps `raw` (B, h, w): signed, in the model's own units, not stretched. Drawing is explain/render.py's."""
+    """Maps `raw` (B, h, w): signed, in the model's own units, not stretched. Drawing is explain/render.py's.
+
+    A map of features has three values a place, (B, 3, h, w), to be drawn as one colour.
+    """
 
     raw: Tensor
     method: str
@@ -21,19 +24,19 @@ class Explanation:
     contrast: int | None = None  # the map is for target less this class
     score: list[float] | None = None  # logit of the target, less that of the contrast
     seconds: float = 0.0
-    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what a person should know of the map, a sentence each
 
     def warn_if_even(self) -> None:
         """Say in words that no place of a map of shares stands out."""
         if self.raw.max() < 1.2 * self.raw.mean():
-            self.warnings.append("The map is nearly even: no place stands out.")
+            self.notes.append("The map is nearly even: no place stands out.")
 
     def warn_if_empty(self, scale: float) -> None:
         """Say in words that a map holds nothing, lest noise be stretched; `scale` is what its terms amount to."""
         largest = self.raw.abs().max().item()
         if not torch.isfinite(self.raw).all():
-            self.warnings.append("The map holds values that are no numbers: the model overflowed on this picture.")
+            self.notes.append("The map holds values that are no numbers: the model overflowed on this picture.")
         elif largest <= 1e-6 * scale:
-            self.warnings.append("The map is zero everywhere: at this layer no place has a share in the score.")
+            self.notes.append("The map is zero everywhere: at this layer no place has a share in the score.")
         elif self.raw.max() <= 0:
-            self.warnings.append("Every place speaks against this class: there is no positive evidence to show.")
+            self.notes.append("Every place speaks against this class: there is no positive evidence to show.")

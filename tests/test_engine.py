@@ -12,7 +12,7 @@ PHOTO = Image.new("RGB", (300, 200), (200, 40, 40))
 
 def test_search_by_words_glob_and_expression():
     assert engine.search("resnet18")[0] == "resnet18"
-    assert set(engine.search("vit_tiny_patch16_*")) == {"vit_tiny_patch16_224", "vit_tiny_patch16_384"}
+    assert set(engine.search("vit_tiny_patch16_[23]*")) == {"vit_tiny_patch16_224", "vit_tiny_patch16_384"}
     assert set(engine.search("/^resnet(18|34)$/")) == {"resnet18", "resnet34"}
     assert "swin_tiny_patch4_window7_224" in engine.search("tiny swin")
     assert engine.search("nothing is called this") == []
@@ -76,6 +76,12 @@ def test_a_method_that_a_model_lacks_is_a_note_and_the_guesses_stay():
     (look,) = engine.look(engine.Request("resnet18", "rollout"), [PHOTO])
     assert look.heat is None
     assert look.notes == ["There is no attention to show: it is made of convolutions alone."]
+
+
+def test_features_are_drawn_in_colours_that_photos_share():
+    looks = engine.look(engine.Request("test_vit2", "pca"), [PHOTO, PHOTO.transpose(Image.Transpose.FLIP_LEFT_RIGHT)])
+    assert looks[0].heat.getbands() == ("R", "G", "B", "A")
+    assert looks[0].heat.tobytes() == looks[1].heat.tobytes()  # one colour everywhere, mirrored
 
 
 def test_unknown_names_say_what_is_near():

@@ -2,6 +2,7 @@
 
 import threading
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ import explain
 import zoo
 from explain.attention import readout_mass, spread
 from explain.cam import grad_cam, hires_cam
+from explain.features import principal_components
 from tools.filled import fill
 from zoo.probe import Grid, frozen_norm, probe, whole
 
@@ -98,7 +100,7 @@ def test_behind_the_last_attention_no_patch_has_a_share_in_a_class_token(name):
     last = f"stage{len(model.blocks)}"
     result = explain.explain(model, noise(name), "grad_cam", tap=last)
     assert result.raw.abs().max() == 0
-    assert "zero everywhere" in result.warnings[0]
+    assert "zero everywhere" in result.notes[0]
     assert explain.explain(model, noise(name), "grad_cam").raw.abs().max() > 1e-6
 
 
@@ -130,8 +132,8 @@ def test_rollout_is_the_dense_product(name):
 def test_rollout_loses_no_mass_but_what_it_reports(name):
     result = explain.explain(build(name), noise(name), "rollout")
     assert result.raw.min() >= 0
-    reported = sum(int(w.split(" %")[0]) for w in result.warnings if w[0].isdigit())
-    assert result.raw.sum().item() == pytest.approx(1 - reported / 100, abs=0.02 if result.warnings else 1e-9)
+    reported = sum(int(w.split(" %")[0]) for w in result.notes if w[0].isdigit())
+    assert result.raw.sum().item() == pytest.approx(1 - reported / 100, abs=0.02 if result.notes else 1e-9)
 
 
 def test_spread_gives_evenly_to_the_cells_under_each():
@@ -187,9 +189,29 @@ def test_every_method_runs_or_says_why_not(name):
                 explain.explain(model, x, offer.method.key)
 
 
+def test_principal_components_are_numpys_and_their_sign_is_fixed():
+    features = torch.randn(60, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    values, share = principal_components(features, 3)
+    centred = (features - features.mean(0)).numpy()
+    power, axes = np.linalg.eigh(centred.T @ centred)
+    for i in range(3):
+        axis = axes[:, -1 - i] * np.sign(axes[np.abs(axes[:, -1 - i]).argmax(), -1 - i])
+        np.testing.assert_allclose(values[:, i], centred @ axis, rtol=1e-9, atol=1e-9)
+        assert share[i].item() == pytest.approx(power[-1 - i] / power.sum(), rel=1e-9)
+
+
+def test_one_basis_for_all_pictures():
+    """A picture beside its mirror image has the mirrored components; alone, it would choose its own directions."""
+    model, x = build("resnet32_cifar"), noise("resnet32_cifar")
+    raw = explain.explain(model, torch.cat([x, x]), "pca").raw
+    torch.testing.assert_close(raw[0], raw[1])
+    other = explain.explain(model, torch.cat([x, x.flip(2)]), "pca").raw
+    assert not torch.allclose(raw[0], other[0])
+
+
 def test_a_batch_is_its_pictures():
     model, x = build("swin_cifar"), noise("swin_cifar", batch=3)
-    for method in explain.METHODS:
+    for method in set(explain.METHODS) - {"pca"}:  # one basis for all pictures
         options = {"target": [1, 2, 3]} if explain.METHODS[method].by_class else {}
         together = explain.explain(model, x, method, **options).raw
         for i in range(3):

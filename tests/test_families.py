@@ -11,7 +11,7 @@ import zoo
 from tools.filled import fill, picture, signature
 
 GOLDENS = {
-    row["name"]: row
+    row["name"]: row | {"file": file.stem}
     for file in sorted((Path(__file__).parent / "goldens").glob("*.tsv"))
     for row in csv.DictReader(file.read_text().splitlines(), delimiter="\t")
 }

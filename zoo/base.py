@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 Readout = Literal["mean", "norm_mean", "mean_norm", "token", "attention_pool", "flatten"]
 
+_TRUNK = "visual.trunk."
+
 
 class Backbone(nn.Module):
     """A family subclasses this, writes forward_features, and owns self.head and self.num_features.
@@ -31,8 +33,14 @@ class Backbone(nn.Module):
 
     @classmethod
     def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Bring a published file that is laid out otherwise to this model's keys and shapes; here, as it is."""
-        return state_dict
+        """Bring a published file that is laid out otherwise to this model's keys and shapes; here, open_clip's.
+
+        There a picture encoder lies under visual.trunk, beside a text encoder, and its last layer outside it.
+        """
+        state = {k.removeprefix(_TRUNK): v for k, v in state_dict.items() if k.startswith(_TRUNK)}
+        if state and (last := state_dict.get("visual.head.proj.weight")) is not None:
+            state |= {f"{cls.classifier_key}.weight": last, f"{cls.classifier_key}.bias": last.new_zeros(len(last))}
+        return state or state_dict
 
     def forward_features(self, x: Tensor) -> Tensor:
         raise NotImplementedError

@@ -37,7 +37,7 @@ Progress = Callable[[int, int], None]  # bytes that are here, bytes in all (0: n
 
 FILES = "model.safetensors", "pytorch_model.bin"  # what a Hub repository may hold, the one without code first
 SUMS = "SHA256SUMS"  # in zoo/bundled, as `sha256sum *.safetensors` writes it
-_NESTS = "state_dict_ema", "model_ema", "state_dict", "model", "target_encoder"  # averaged weights first
+_NESTS = "state_dict_ema", "model_ema", "state_dict", "model", "encoder"  # averaged weights first
 _HASH = re.compile(r"-([0-9a-f]{8,})\.")  # file names in PyTorch's manner hold the first digits of their SHA-256
 _TIMEOUT = 10  # seconds without an answer
 
@@ -50,8 +50,8 @@ class WeightsError(Exception):
     """A checkpoint could not be loaded; the message is one sentence for the person who asked for it."""
 
 
-def load(checkpoint: str | Checkpoint, *, progress: Progress | None = None) -> Backbone:
-    """Load a checkpoint into its architecture: eval mode, float32, parameters frozen.
+def load(checkpoint: str | Checkpoint, *, progress: Progress | None = None, **overrides: Any) -> Backbone:
+    """Load a checkpoint into its architecture: eval mode, float32, parameters frozen; `overrides` go to the config.
 
     A file on this machine is taken without asking the network; `progress` hears of a download's bytes. A WeightsError
     says that the name is unknown, or that the file cannot be had, does not fit, or is more than the memory holds.
@@ -65,7 +65,7 @@ def load(checkpoint: str | Checkpoint, *, progress: Progress | None = None) -> B
         path = _retrieve(row, filename, size, progress)
     elif path == row.file:
         _check_sum(path)
-    return _build(row.name, row.architecture, path)
+    return _build(row.name, row.architecture, path, **overrides)
 
 
 def load_file(path: str | Path, architecture: str, **overrides: Any) -> Backbone:

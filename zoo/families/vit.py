@@ -37,7 +37,7 @@ class Block(nn.Module):
         self.attn = SelfAttention(cfg.dim, cfg.num_heads, cfg.qkv_bias, cfg.norm if cfg.qk_norm else None)
         self.ls1 = layer_scale(cfg.dim, cfg.layer_scale)
         self.norm2 = cfg.norm(cfg.dim)
-        self.mlp = Mlp(cfg.dim, int(cfg.dim * cfg.mlp_ratio), act=cfg.act)
+        self.mlp = cfg.mlp(cfg.dim, int(cfg.dim * cfg.mlp_ratio))
         self.ls2 = layer_scale(cfg.dim, cfg.layer_scale)
         self.drop_path = DropPath(drop_path)
 
@@ -58,6 +58,7 @@ class Config:
     num_heads: int = 12
     patch: int = 16  # side of a patch, pixels
     img_size: int = 224  # side of the picture that the position table was learned on, pixels
+    ragged: bool = False  # the patch does not divide img_size: what fills no patch is not seen
     mlp_ratio: float = 4.0  # hidden width of the MLP over dim
     qkv_bias: bool = True
     qk_norm: bool = False
@@ -70,7 +71,7 @@ class Config:
     head_norm: bool = False  # mean, then norm, in place of norm, then mean
     pool_prefix: bool = False  # attention pooling sees the prefix tokens too
     norm: Callable[[int], nn.Module] = LayerNorm
-    act: Callable[[], nn.Module] = nn.GELU
+    mlp: Callable[[int, int], nn.Module] = Mlp  # of (dim, hidden width)
     block: Callable[[int, float, Any], nn.Module] = Block  # of (index, drop_path, cfg)
     num_classes: int = 1000
     drop_path: float = 0.0
@@ -95,7 +96,7 @@ class ViT(Backbone):
         self.table_grid = side, side
         self.prefix = self.prefix_length(cfg)
         self.placed_prefix = self.prefix if cfg.place_prefix else 0
-        self.patch_embed = PatchEmbed(cfg.patch, cfg.dim, bias=not cfg.pre_norm)
+        self.patch_embed = PatchEmbed(cfg.patch, cfg.dim, not cfg.pre_norm, cfg.ragged)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, cfg.dim)) if cfg.class_token else None
         self.reg_token = nn.Parameter(torch.zeros(1, cfg.registers, cfg.dim)) if cfg.registers else None
         places = self.placed_prefix + side * side
@@ -106,7 +107,8 @@ class ViT(Backbone):
         self.norm = nn.Identity() if cfg.head_norm else cfg.norm(cfg.dim)
         if cfg.pool == "map":
             hidden = int(cfg.dim * cfg.mlp_ratio)
-            self.attn_pool = AttentionPool(cfg.dim, cfg.num_heads, hidden, cfg.norm, skip_prefix=not cfg.pool_prefix)
+            mlp = cfg.mlp(cfg.dim, hidden)
+            self.attn_pool = AttentionPool(cfg.dim, cfg.num_heads, mlp, cfg.norm, skip_prefix=not cfg.pool_prefix)
         self.fc_norm = cfg.norm(cfg.dim) if cfg.head_norm else nn.Identity()
         self.head = classifier(cfg.dim, cfg.num_classes)
         self.apply(_init)
@@ -126,6 +128,12 @@ class ViT(Backbone):
             if patches != (cfg.img_size // cfg.patch) ** 2:
                 fitted["img_size"] = round(patches**0.5) * cfg.patch
         return fitted
+
+    @classmethod
+    def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Leave out what masked training alone needed: the token for hidden patches, and MAE's decoder."""
+        state = super().adapt(state_dict)
+        return {k: v for k, v in state.items() if k != "mask_token" and not k.startswith("decoder_")}
 
     def prefix_tokens(self) -> list[Tensor]:
         return [token for token in (self.cls_token, self.reg_token) if token is not None]

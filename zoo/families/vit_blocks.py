@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from zoo.families.vit import BASE, GAP, HUGE, LARGE, SMALL, Block, Config, ViT
 from zoo.layers.attention import SelfAttention
 from zoo.layers.drop import DropPath
-from zoo.layers.mlp import Mlp
 from zoo.layers.norm import RmsNorm
 from zoo.layers.scale import layer_scale
 from zoo.probe import Geometry, Grid, attention, tap
@@ -35,7 +34,7 @@ class PostNormBlock(nn.Module):
         super().__init__()
         self.attn = SelfAttention(cfg.dim, cfg.num_heads, cfg.qkv_bias)
         self.norm1 = cfg.norm(cfg.dim)
-        self.mlp = Mlp(cfg.dim, int(cfg.dim * cfg.mlp_ratio), act=cfg.act)
+        self.mlp = cfg.mlp(cfg.dim, int(cfg.dim * cfg.mlp_ratio))
         self.norm2 = cfg.norm(cfg.dim)
         self.drop_path = DropPath(drop_path)
         for norm in (self.norm1, self.norm2):
@@ -70,7 +69,7 @@ class ParallelPairsBlock(nn.Module):
         hidden = int(cfg.dim * cfg.mlp_ratio)
         attns = (SelfAttention(cfg.dim, cfg.num_heads, cfg.qkv_bias) for _ in range(2))
         self.attns = nn.ModuleList(_Branch("attn", attn, cfg) for attn in attns)
-        self.ffns = nn.ModuleList(_Branch("mlp", Mlp(cfg.dim, hidden, act=cfg.act), cfg) for _ in range(2))
+        self.ffns = nn.ModuleList(_Branch("mlp", cfg.mlp(cfg.dim, hidden), cfg) for _ in range(2))
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, grid: Grid, last: bool = False) -> Tensor:
@@ -92,7 +91,7 @@ class ParallelBlock(nn.Module):
         self.mlp_bias = None if cfg.qkv_bias else nn.Parameter(torch.zeros(hidden))
         self.q_norm = cfg.norm(dim // cfg.num_heads) if cfg.qk_norm else nn.Identity()
         self.k_norm = cfg.norm(dim // cfg.num_heads) if cfg.qk_norm else nn.Identity()
-        self.mlp_act = cfg.act()
+        self.mlp_act = nn.GELU()
         self.attn_out_proj = nn.Linear(dim, dim)
         self.mlp_out_proj = nn.Linear(hidden, dim)
         self.ls = layer_scale(dim, cfg.layer_scale)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from zoo.layers.mlp import Mlp
 from zoo.probe import Geometry, Grid, attention
 
 
@@ -39,7 +38,7 @@ class AttentionPool(nn.Module):
     """
 
     def __init__(
-        self, dim: int, num_heads: int, hidden: int, norm: Callable[[int], nn.Module], skip_prefix: bool = True
+        self, dim: int, num_heads: int, mlp: nn.Module, norm: Callable[[int], nn.Module], skip_prefix: bool = True
     ):
         super().__init__()
         self.num_heads, self.skip_prefix = num_heads, skip_prefix
@@ -48,7 +47,7 @@ class AttentionPool(nn.Module):
         self.kv = nn.Linear(dim, 2 * dim)
         self.proj = nn.Linear(dim, dim)
         self.norm = norm(dim)
-        self.mlp = Mlp(dim, hidden)
+        self.mlp = mlp
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         start = grid.prefix if self.skip_prefix else 0

@@ -1,25 +1,33 @@
 """From a picture to tokens: patches, and where they stand."""
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class PatchEmbed(nn.Module):
-    """Cut the picture into patches and project each. (B, 3, H, W) -> (B, C, H/patch, W/patch)."""
+    """Cut the picture into patches and project each. (B, 3, H, W) -> (B, C, H/patch, W/patch).
 
-    def __init__(self, patch: int, dim: int, bias: bool = True):
+    `ragged`: pixels at the right and at the bottom that fill no patch are left out, where others refuse the picture.
+    """
+
+    def __init__(self, patch: int, dim: int, bias: bool = True, ragged: bool = False):
         super().__init__()
-        self.patch = patch
+        self.patch, self.ragged = patch, ragged
         self.proj = nn.Conv2d(3, dim, patch, patch, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
-        if height % self.patch or width % self.patch:
+        if not self.ragged and (height % self.patch or width % self.patch):
             raise ValueError(
                 f"A picture of {height}x{width} cannot be cut into patches of {self.patch}x{self.patch}: "
                 f"choose a height and a width that {self.patch} divides."
             )
+        return self.project(x)
+
+    def project(self, x: Tensor) -> Tensor:
         return self.proj(x)
 
 
@@ -33,3 +41,23 @@ def resize_positions(table: Tensor, old: tuple[int, int], new: tuple[int, int], 
     grid = table[:, prefix:].float().transpose(1, 2).unflatten(2, old)  # (1, C, H, W)
     grid = F.interpolate(grid, new, mode="bicubic", antialias=True)
     return torch.cat([table[:, :prefix], grid.flatten(2).transpose(1, 2).to(table.dtype)], 1)
+
+
+def resize_kernel(kernel: Tensor, patch: int) -> Tensor:
+    """Fit a patch layer to another patch size, so that it says of a resized patch what it said of the patch.
+
+    (C, 3, p, p) -> (C, 3, patch, patch), in float32. The resize of a patch is a matrix R, and the kernel that undoes it
+    is kernel @ pinv(R) (Beyer et al. 2022, FlexiViT, arXiv:2212.08013, section 3.4).
+    """
+    if kernel.shape[2] == patch:
+        return kernel
+    resized = kernel.float().flatten(2) @ _inverse_of_resize(kernel.shape[2], patch).to(kernel.device)
+    return resized.unflatten(2, (patch, patch)).to(kernel.dtype)
+
+
+@cache
+def _inverse_of_resize(old: int, new: int) -> Tensor:
+    """(old * old, new * new)."""
+    basis = torch.eye(old * old).view(-1, 1, old, old)
+    resize = F.interpolate(basis, (new, new), mode="bicubic", antialias=True).flatten(1).T
+    return torch.linalg.pinv(resize)

@@ -44,17 +44,38 @@ class Mlp(nn.Module):
 
 
 class GluMlp(nn.Module):
-    """fc1 -> first half times act of the second -> fc2 on the last axis; SwiGLU by default (Shazeer 2020).
+    """fc1 -> one half times act of the other -> fc2 on the last axis; SwiGLU by default (Shazeer 2020).
 
-    arXiv:2002.05202. `hidden` is the width of fc1, both halves together.
+    arXiv:2002.05202. `hidden` is the width of fc1, both halves together; the gate is the second, or the first.
     """
 
-    def __init__(self, dim: int, hidden: int, act: Callable[[], nn.Module] = nn.SiLU):
+    def __init__(self, dim: int, hidden: int, act: Callable[[], nn.Module] = nn.SiLU, gate_first: bool = False):
         super().__init__()
+        self.gate_first = gate_first
         self.fc1 = nn.Linear(dim, hidden)
         self.act = act()
         self.fc2 = nn.Linear(hidden // 2, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         x, gate = self.fc1(x).chunk(2, -1)
+        if self.gate_first:
+            x, gate = gate, x
         return self.fc2(x * self.act(gate))
+
+
+class SwiGlu(nn.Module):
+    """silu(fc1_g x) * fc1_x x -> (norm) -> fc2 on the last axis: the gate has a matrix of its own (Shazeer 2020).
+
+    arXiv:2002.05202; the norm is EVA-02's (Fang et al. 2023, arXiv:2303.11331). `hidden` is the width of either.
+    """
+
+    def __init__(self, dim: int, hidden: int, norm: Callable[[int], nn.Module] | None = None):
+        super().__init__()
+        self.fc1_g = nn.Linear(dim, hidden)
+        self.fc1_x = nn.Linear(dim, hidden)
+        self.act = nn.SiLU()
+        self.norm = norm(hidden) if norm else nn.Identity()
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.norm(self.act(self.fc1_g(x)) * self.fc1_x(x)))

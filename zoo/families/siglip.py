@@ -1,0 +1,48 @@
+"""SigLIP's picture encoder: CLIP's idea with a yes-or-no question for each pair of picture and sentence.
+
+    patches -> + places -> blocks -> norm -> one learned query reads the patches
+
+There is no class token. The gap rows leave the query out and take the mean of the patches. Zhai et al. 2023,
+"Sigmoid Loss for Language Image Pre-Training", arXiv:2303.15343. The so400m width: Alabdulmohsin et al. 2023,
+arXiv:2305.13035. No classes: features.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+from torch import nn
+
+from zoo.families.vit import BASE as VIT_BASE, LARGE as VIT_LARGE, Config, ViT
+from zoo.layers.mlp import Mlp
+from zoo.registry import register
+
+TANH = partial(Mlp, act=partial(nn.GELU, approximate="tanh"))
+BASE = replace(VIT_BASE, class_token=False, pool="map", num_classes=0)
+LARGE = replace(VIT_LARGE, class_token=False, pool="map", num_classes=0)
+SO400M = Config(1152, 27, 16, patch=14, mlp_ratio=3.7362, class_token=False, pool="map", num_classes=0)
+
+VARIANTS = {
+    "vit_base_patch16_siglip_224": BASE,
+    "vit_base_patch16_siglip_256": replace(BASE, img_size=256),
+    "vit_base_patch16_siglip_384": replace(BASE, img_size=384),
+    "vit_base_patch16_siglip_512": replace(BASE, img_size=512),
+    "vit_base_patch16_siglip_gap_224": replace(BASE, pool="mean"),
+    "vit_base_patch16_siglip_gap_256": replace(BASE, img_size=256, pool="mean"),
+    "vit_base_patch16_siglip_gap_384": replace(BASE, img_size=384, pool="mean"),
+    "vit_base_patch16_siglip_gap_512": replace(BASE, img_size=512, pool="mean"),
+    "vit_base_patch32_siglip_256": replace(BASE, patch=32, img_size=256, mlp=TANH),
+    "vit_base_patch32_siglip_gap_256": replace(BASE, patch=32, img_size=256, mlp=TANH, pool="mean"),
+    "vit_large_patch16_siglip_256": replace(LARGE, img_size=256),
+    "vit_large_patch16_siglip_384": replace(LARGE, img_size=384),
+    "vit_large_patch16_siglip_512": replace(LARGE, img_size=512, mlp=TANH),
+    "vit_large_patch16_siglip_gap_256": replace(LARGE, img_size=256, pool="mean"),
+    "vit_large_patch16_siglip_gap_384": replace(LARGE, img_size=384, pool="mean"),
+    "vit_large_patch16_siglip_gap_512": replace(LARGE, img_size=512, mlp=TANH, pool="mean"),
+    "vit_so400m_patch14_siglip_224": SO400M,
+    "vit_so400m_patch14_siglip_378": replace(SO400M, img_size=378),
+    "vit_so400m_patch14_siglip_384": replace(SO400M, img_size=384, ragged=True),
+    "vit_so400m_patch14_siglip_gap_224": replace(SO400M, pool="mean"),
+    "vit_so400m_patch14_siglip_gap_378": replace(SO400M, img_size=378, pool="mean"),
+    "vit_so400m_patch14_siglip_gap_384": replace(SO400M, img_size=384, pool="mean", ragged=True),
+}
+register(ViT, VARIANTS)

@@ -1,0 +1,11 @@
+"""Activations that PyTorch does not have."""
+
+import torch
+from torch import Tensor, nn
+
+
+class QuickGelu(nn.Module):
+    """x * sigmoid(1.702 x), the quick approximation of GELU that OpenAI's CLIP was trained with."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
