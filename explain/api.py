@@ -9,8 +9,18 @@ from typing import Any
 from torch import Tensor
 
 from explain.attention import explain_attention, explain_rollout
-from explain.cam import explain_cam
+from explain.cam import explain_cam, explain_eigen_cam, explain_score_cam
+from explain.covering import explain_ablation, explain_occlusion
 from explain.features import explain_pca
+from explain.pixels import (
+    explain_gradient_shap,
+    explain_guided_backprop,
+    explain_input_x_gradient,
+    explain_integrated_gradients,
+    explain_saliency,
+    explain_smooth_grad,
+)
+from explain.relevance import explain_chefer, explain_legrad
 from explain.result import Explanation as Explanation, ExplanationError as ExplanationError
 from zoo.base import Backbone
 
@@ -44,18 +54,66 @@ def needs_classes(model: Backbone) -> str | None:
     )
 
 
+def always(model: Backbone) -> None:
+    """Any model allows it."""
+
+
 def needs_attention(model: Backbone) -> str | None:
     return model.no_attention and f"There is no attention to show: {model.no_attention}."
+
+
+def needs_classes_and_attention(model: Backbone) -> str | None:
+    return needs_classes(model) or needs_attention(model)
+
+
+def needs_equal_layers(model: Backbone) -> str | None:
+    unlike = "Its layers are not all of the last one's shape, so the head cannot read each of them."
+    return needs_classes_and_attention(model) or (unlike if type(model).read is Backbone.read else None)
+
+
+def needs_relu(model: Backbone) -> str | None:
+    """Guided backprop is a rule for ReLU: no attention, no gates, no other activation."""
+    other = {type(m).__name__ for m in model.modules() if type(m).__module__.endswith(".activation")} - {"ReLU"}
+    if model.no_attention is None:
+        other.add("attention")
+    reason = f"Guided backprop is defined for ReLU alone; this model has {', '.join(sorted(other))}."
+    return needs_classes(model) or (reason if other else None)
+
+
+def cam(key: str, title: str) -> Method:
+    return Method(key, title, True, "about 1.1", partial(explain_cam, method=key), needs_classes)
 
 
 METHODS = {
     method.key: method
     for method in (
-        Method("grad_cam", "Grad-CAM", True, "about 1.1", partial(explain_cam, method="grad_cam"), needs_classes),
-        Method("hires_cam", "HiResCAM", True, "about 1.1", partial(explain_cam, method="hires_cam"), needs_classes),
+        cam("grad_cam", "Grad-CAM"),
+        cam("hires_cam", "HiResCAM"),
+        cam("grad_cam_plus_plus", "Grad-CAM++"),
+        cam("layer_cam", "LayerCAM"),
+        cam("xgrad_cam", "XGrad-CAM"),
+        Method("score_cam", "Score-CAM", True, "one for each channel", explain_score_cam, needs_classes),
+        Method("eigen_cam", "Eigen-CAM", False, "about 1.1", explain_eigen_cam, always),
+        Method("chefer", "Chefer's relevance", True, "about 3", explain_chefer, needs_classes_and_attention),
+        Method("legrad", "LeGrad", True, "about 3", explain_legrad, needs_equal_layers),
         Method("rollout", "Attention rollout", False, "about 1.1", explain_rollout, needs_attention),
         Method("attention", "Attention", False, "about 2", explain_attention, needs_attention),
-        Method("pca", "Patch features (PCA)", False, "about 1.1", explain_pca, lambda model: None),
+        Method("saliency", "Saliency", True, "about 3", explain_saliency, needs_classes),
+        Method("input_x_gradient", "Input x gradient", True, "about 3", explain_input_x_gradient, needs_classes),
+        Method(
+            "integrated_gradients",
+            "Integrated gradients",
+            True,
+            "about 100",
+            explain_integrated_gradients,
+            needs_classes,
+        ),
+        Method("smooth_grad", "SmoothGrad", True, "about 50", explain_smooth_grad, needs_classes),
+        Method("gradient_shap", "Gradient SHAP", True, "about 50", explain_gradient_shap, needs_classes),
+        Method("guided_backprop", "Guided backprop", True, "about 3", explain_guided_backprop, needs_relu),
+        Method("occlusion", "Occlusion", True, "about 180", explain_occlusion, needs_classes),
+        Method("ablation", "Ablation of a grid", True, "197", explain_ablation, needs_classes),
+        Method("pca", "Patch features (PCA)", False, "about 1.1", explain_pca, always),
     )
 }
 

@@ -4,6 +4,8 @@ Neither depends on a class: they show what was read, not what it was read for. A
 (zoo/probe.py), so windows, shifts, pooled keys and prefix tokens need no code of their own here.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -53,15 +55,13 @@ def token_records(records: list[AttentionRecord]) -> list[AttentionRecord]:
     return kept
 
 
-def rollout(model: Backbone, records: list[AttentionRecord], batch: int) -> tuple[Tensor, Grid]:
-    """Follow what the head reads back through all layers (Abnar and Zuidema 2020, arXiv:2005.00928).
+def walk(records: list[AttentionRecord], mass: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Grid]:
+    """Carry what the head reads, (B, N) at the last layer, back through all layers. -> (B, N) on the first one's keys.
 
-    Each layer passes half of the mass along its shortcut and half along its attention, the mean of its heads. This is
-    the dense product of matrices, walked from the end: one vector in place of N x N. -> (B, N) on the first layer's
-    keys.
+    `join` says what a layer makes of the mass that its shortcut keeps and of the mass that its attention reads. This is
+    the dense product of matrices, walked from the end: one vector in place of N x N.
     """
     grid = records[-1].geometry.q_grid
-    mass = readout_mass(model, grid, batch).to(records[-1].weights.dtype)
     for record in reversed(records):
         geometry = record.geometry
         if geometry.q_grid.tokens == 1:  # a learned query reads the tokens and keeps nothing of its own
@@ -69,12 +69,16 @@ def rollout(model: Backbone, records: list[AttentionRecord], batch: int) -> tupl
             continue
         mass = spread(mass, grid, geometry.q_grid)
         read = spread(record.pullback(mass), geometry.k_grid, geometry.q_grid)
-        mass, grid = (mass + read) / 2, geometry.q_grid
+        mass, grid = join(mass, read), geometry.q_grid
     return mass, grid
 
 
 def explain_rollout(model: Backbone, x: Tensor) -> Explanation:
-    """Give shares of what was read. x (B, 3, H, W) -> maps (B, h, w)."""
+    """Follow what the head reads back through all layers, as shares. x (B, 3, H, W) -> maps (B, h, w).
+
+    Each layer passes half along its shortcut and half along its attention, the mean of its heads (Abnar and Zuidema
+    2020, arXiv:2005.00928).
+    """
     unlike = False
 
     def head_mean(layer: int, weights: Tensor) -> Tensor:
@@ -87,7 +91,8 @@ def explain_rollout(model: Backbone, x: Tensor) -> Explanation:
     with torch.inference_mode(), probe(attention=head_mean) as seen:
         model(x)
         records = token_records(seen.attention)
-        mass, grid = rollout(model, records, len(x))
+        start = readout_mass(model, records[-1].geometry.q_grid, len(x)).to(records[-1].weights.dtype)
+        mass, grid = walk(records, start, lambda stayed, read: (stayed + read) / 2)
     result = Explanation(as_map(mass, grid), "rollout", f"{len(records)} attention layers")
     if unlike:
         result.notes.append("This model's attention is no plain share: sizes are followed, each row scaled to one.")

@@ -1,18 +1,23 @@
-"""Class activation maps: activations at a tap, weighted by the gradient of a class score.
+"""Class activation maps: activations at a tap, weighted by what a class score makes of them.
 
     A, G: activation and gradient (B, C, h, w) -> map (B, h, w), signed
 
-Each function is a paper's formula and nothing else; `explain_cam` runs the model for them.
+Each formula is a paper's and nothing else; `explain_cam` runs the model for them. With a `contrast`, the score is the
+target's logit less the contrast's, and each formula answers why the one rather than the other.
 """
 
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from explain.result import Explanation, ExplanationError
+from explain.result import Explanation, ExplanationError, Progress, silent
+from explain.taps import find_tap
 from zoo.base import Backbone
 from zoo.probe import frozen_norm, probe
+
+SCORE_CAM_BATCH = 32  # masked pictures in one forward: it bounds the memory, not the result
 
 
 def grad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
@@ -25,7 +30,55 @@ def hires_cam(activation: Tensor, gradient: Tensor) -> Tensor:
     return (activation * gradient).sum(1)
 
 
-FORMULAS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"grad_cam": grad_cam, "hires_cam": hires_cam}
+def layer_cam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """Weight each place by its own gradient where that is positive (Jiang et al. 2021, TIP 30, equation 6)."""
+    return (activation * gradient.clamp(min=0)).sum(1)
+
+
+def xgrad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """Weight each channel by its gradient, averaged by activation (Fu et al. 2020, arXiv:2008.02312)."""
+    total = activation.sum((2, 3), keepdim=True)
+    weight = (activation * gradient).sum((2, 3), keepdim=True) / _nonzero(total)
+    return (activation * weight).sum(1)
+
+
+def grad_cam_plus_plus(activation: Tensor, gradient: Tensor) -> Tensor:
+    """Weight each channel by its positive gradients, each by its share (Chattopadhay et al. 2017, arXiv:1710.11063).
+
+    For the exponential of the score, whose derivatives are powers of the gradient; its value scales the map and is
+    left out.
+    """
+    square = gradient.square()
+    total = activation.sum((2, 3), keepdim=True)
+    share = square / _nonzero(2 * square + total * square * gradient)
+    weight = (share * gradient.clamp(min=0)).sum((2, 3), keepdim=True)
+    return (activation * weight).sum(1)
+
+
+def eigen_cam(activation: Tensor) -> Tensor:
+    """Project each place on the direction that holds most of the activation (Muhammad and Yeasin 2020, 2008.00299).
+
+    No class has a say. The direction's sign is free: the map's sum is made positive.
+    """
+    places = activation.flatten(2).transpose(1, 2)  # (B, N, C)
+    _, _, directions = torch.linalg.svd(places, full_matrices=False)
+    projected = places @ directions[:, 0, :, None]  # (B, N, 1)
+    signed = projected * projected.sum(1, keepdim=True).sign()
+    return signed.squeeze(2).unflatten(1, activation.shape[2:])
+
+
+def _nonzero(x: Tensor) -> Tensor:
+    """Put 1 for 0: what is divided by it is 0 too."""
+    return torch.where(x == 0, torch.ones_like(x), x)
+
+
+FORMULAS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "grad_cam": grad_cam,
+    "hires_cam": hires_cam,
+    "grad_cam_plus_plus": grad_cam_plus_plus,
+    "layer_cam": layer_cam,
+    "xgrad_cam": xgrad_cam,
+}
 
 
 def scores(logits: Tensor, target: list[int], contrast: int | None) -> Tensor:
@@ -66,14 +119,58 @@ def explain_cam(
                 logits = model(x)
         else:
             logits = model(x)
-    if tap not in seen.taps:
-        raise ExplanationError(f"This model has no layer called {tap!r} to look at.")
+    place = find_tap(seen.taps, tap)
     targets = pick_targets(logits, target)
     score = scores(logits, targets, contrast)
-    place = seen.taps[tap]
     (gradient,) = torch.autograd.grad(score.sum(), place.value)
     a, g = place.as_map().detach(), place.as_map(gradient)
     raw = FORMULAS[method](a, g)
     result = Explanation(raw.cpu(), method, tap, targets, contrast, score.detach().float().tolist())
     result.warn_if_empty((a.abs().mean() * g.abs().mean() * a.shape[1]).item())
+    return result
+
+
+@torch.inference_mode()
+def explain_eigen_cam(model: Backbone, x: Tensor, tap: str = "cam") -> Explanation:
+    """Run one forward and decompose what lies at the tap. x (B, 3, H, W) -> maps (B, h, w)."""
+    with probe(taps={tap}) as seen:
+        model(x)
+    a = find_tap(seen.taps, tap).as_map()
+    result = Explanation(eigen_cam(a).cpu(), "eigen_cam", tap)
+    result.warn_if_empty(a.abs().mean().item())
+    return result
+
+
+@torch.inference_mode()
+def explain_score_cam(
+    model: Backbone,
+    x: Tensor,
+    target: int | list[int] | None = None,
+    contrast: int | None = None,
+    tap: str = "cam",
+    progress: Progress = silent,
+) -> Explanation:
+    """Weight each channel by the score of the picture seen through it (Wang et al. 2019, arXiv:1910.01279).
+
+    x (B, 3, H, W) -> maps (B, h, w). No gradient, but one forward for each channel of the tap.
+    """
+    with probe(taps={tap}) as seen:
+        logits = model(x)
+    a = find_tap(seen.taps, tap).as_map()
+    targets = pick_targets(logits, target)
+    steps = -(-a.shape[1] // SCORE_CAM_BATCH)
+    maps = []
+    for i, (picture, channels) in enumerate(zip(x, a, strict=True)):
+        low, high = channels.amin((1, 2), keepdim=True), channels.amax((1, 2), keepdim=True)
+        masks = (channels - low) / _nonzero(high - low)  # (C, h, w), from 0 to 1
+        found = []
+        for step, part in enumerate(masks.split(SCORE_CAM_BATCH)):
+            progress(i * steps + step, len(x) * steps)
+            part = F.interpolate(part[:, None], x.shape[2:], mode="bilinear")
+            found.append(scores(model(picture * part), [targets[i]] * len(part), contrast))
+        weight = torch.cat(found).softmax(0)
+        maps.append((weight[:, None, None] * channels).sum(0))
+    score = scores(logits, targets, contrast).float().tolist()
+    result = Explanation(torch.stack(maps).cpu(), "score_cam", tap, targets, contrast, score)
+    result.warn_if_empty(a.abs().mean().item())
     return result

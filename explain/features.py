@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from explain.result import Explanation, ExplanationError
+from explain.taps import find_tap
 from zoo.base import Backbone
 from zoo.probe import probe
 
@@ -31,9 +32,7 @@ def explain_pca(model: Backbone, x: Tensor, tap: str = "cam") -> Explanation:
     """
     with torch.inference_mode(), probe(taps={tap}) as seen:
         model(x)
-    if tap not in seen.taps:
-        raise ExplanationError(f"This model has no layer called {tap!r} to look at.")
-    features = seen.taps[tap].as_map()  # (B, C, h, w)
+    features = find_tap(seen.taps, tap).as_map()  # (B, C, h, w)
     batch, channels, height, width = features.shape
     if batch * height * width <= COMPONENTS or channels < COMPONENTS:
         raise ExplanationError(f"The features at {tap!r} are too few to tell directions: {batch} x {height} x {width}.")

@@ -1,9 +1,16 @@
 """What an explanation is: raw signed values on the grid where they arose, and how they came about."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+Progress = Callable[[int, int], None]  # told how many steps of how many are done; what it raises ends the work
+
+
+def silent(done: int, total: int) -> None:
+    """Tell nobody."""
 
 
 class ExplanationError(ValueError):

@@ -4,6 +4,8 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from zoo.probe import Grid
+
 Readout = Literal["mean", "norm_mean", "mean_norm", "token", "attention_pool", "flatten"]
 
 _TRUNK = "visual.trunk."
@@ -41,6 +43,10 @@ class Backbone(nn.Module):
         if state and (last := state_dict.get("visual.head.proj.weight")) is not None:
             state |= {f"{cls.classifier_key}.weight": last, f"{cls.classifier_key}.bias": last.new_zeros(len(last))}
         return state or state_dict
+
+    def read(self, tokens: Tensor, grid: Grid) -> Tensor:
+        """Read logits from the tokens (B, N, C) behind any block; where all blocks have the last one's shape."""
+        raise NotImplementedError
 
     def forward_features(self, x: Tensor) -> Tensor:
         raise NotImplementedError

@@ -171,6 +171,9 @@ class ViT(Backbone):
         x = self.fc_norm(x)
         return x if pre_logits else self.head(x)
 
+    def read(self, tokens: Tensor, grid: Grid) -> Tensor:
+        return self.forward_head(self.norm(tokens), grid=grid)
+
     def forward(self, x: Tensor) -> Tensor:
         x, grid = self.encode(x)
         return self.forward_head(x, grid=grid)

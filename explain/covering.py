@@ -1,0 +1,81 @@
+"""What a score loses when a part of the picture is covered with mean grey. captum does the covering.
+
+Kokhlikyan et al. 2020, "Captum", arXiv:2009.07896. No gradients, so any model allows it; many forwards.
+"""
+
+from collections.abc import Callable
+
+import torch
+from captum.attr import FeatureAblation, Occlusion
+from torch import Tensor
+
+from explain.pixels import Scorer, Target
+from explain.result import Explanation, Progress, silent
+from zoo.base import Backbone
+
+BATCH = 16  # covered pictures in one forward
+
+
+def _counted(score: Scorer, i: int, total: int, progress: Progress) -> Callable[[Tensor], Tensor]:
+    done = 0
+
+    def forward(x: Tensor) -> Tensor:
+        nonlocal done
+        progress(min(done, total), total)
+        done += len(x)
+        return score(x, i)
+
+    return forward
+
+
+@torch.inference_mode()
+def explain_occlusion(
+    model: Backbone,
+    x: Tensor,
+    target: Target = None,
+    contrast: int | None = None,
+    window: int | None = None,
+    progress: Progress = silent,
+) -> Explanation:
+    """Slide a grey window over the picture (Zeiler and Fergus 2013, arXiv:1311.2901). x (B, 3, H, W) -> (B, H, W).
+
+    A pixel gets the mean loss over the windows that cover it. `window` is the side in pixels, a seventh of the shorter
+    side unless given; the window moves by half of it.
+    """
+    score = Scorer(model, x, target, contrast)
+    side = window or max(2, min(x.shape[2:]) // 7)
+    step = max(1, side // 2)
+    places = 1
+    for length in x.shape[2:]:
+        places *= 1 + -(-max(0, length - side) // step)
+    raw = []
+    for i in range(len(x)):
+        occlusion = Occlusion(_counted(score, i, places, progress))
+        found = occlusion.attribute(x[i : i + 1], (3, side, side), (3, step, step), perturbations_per_eval=BATCH)
+        raw.append(found[0, 0])  # the same for each colour
+    return score.explanation(raw, "occlusion", f"window of {side} pixels, steps of {step}")
+
+
+@torch.inference_mode()
+def explain_ablation(
+    model: Backbone,
+    x: Tensor,
+    target: Target = None,
+    contrast: int | None = None,
+    cells: int = 14,
+    progress: Progress = silent,
+) -> Explanation:
+    """Cover one cell of a grid at a time. x (B, 3, H, W) -> (B, cells, cells)."""
+    score = Scorer(model, x, target, contrast)
+    height, width = x.shape[2:]
+    rows = torch.arange(height, device=x.device) * cells // height
+    cols = torch.arange(width, device=x.device) * cells // width
+    mask = (rows[:, None] * cells + cols)[None, None]
+    raw = []
+    for i in range(len(x)):
+        ablation = FeatureAblation(_counted(score, i, cells**2, progress))
+        found = ablation.attribute(x[i : i + 1], feature_mask=mask, perturbations_per_eval=BATCH)[0, 0]
+        centres = ((2 * torch.arange(cells, device=x.device) + 1) * side // (2 * cells) for side in (height, width))
+        down, across = centres
+        raw.append(found[down][:, across])
+    return score.explanation(raw, "ablation", f"{cells} x {cells} cells")

@@ -1,0 +1,114 @@
+"""Attention weighed by what it does for a class: Chefer's rule and LeGrad.
+
+Both take the gradient of the class score with respect to every attention matrix. All geometry comes from the records
+(zoo/probe.py), as in explain/attention.py.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from explain.attention import as_map, readout_mass, spread, token_records, walk
+from explain.cam import pick_targets, scores
+from explain.result import Explanation, ExplanationError
+from explain.taps import stage_names
+from zoo.base import Backbone
+from zoo.probe import AttentionRecord, Probe, probe
+from zoo.weights import available_memory
+
+
+class _Budget:
+    """Keep every head of every layer as long as the memory lasts."""
+
+    def __init__(self) -> None:
+        free = available_memory()
+        self.left = float("inf") if free is None else free / 3  # the graph holds about as much again, twice
+
+    def __call__(self, layer: int, weights: Tensor) -> Tensor:
+        self.left -= weights.numel() * weights.element_size()
+        if self.left < 0:
+            raise ExplanationError(
+                "The attention of all layers and heads is more than the memory holds: "
+                "choose a smaller picture or model, or attention rollout, which keeps less."
+            )
+        return weights
+
+
+def _look(model: Backbone, x: Tensor, taps: list[str]) -> tuple[Tensor, Probe]:
+    with torch.enable_grad(), probe(taps=taps, attention=_Budget(), gradient=True) as seen:
+        return model(x), seen
+
+
+def _differentiable(records: list[AttentionRecord], score: Tensor) -> list[Tensor]:
+    gradients = torch.autograd.grad(score.sum(), [record.weights for record in records], allow_unused=True)
+    return [torch.zeros_like(r.weights) if g is None else g for r, g in zip(records, gradients, strict=True)]
+
+
+def explain_chefer(
+    model: Backbone, x: Tensor, target: int | list[int] | None = None, contrast: int | None = None
+) -> Explanation:
+    """Follow what the head reads back through attention times its positive gradient. x (B, 3, H, W) -> (B, h, w).
+
+    Each layer adds what its heads, in the mean, passed on for the class: r + r A' with A' = mean over heads of
+    (gradient x attention)+. Chefer et al. 2021, "Generic Attention-model Explainability", arXiv:2103.15679, for
+    self-attention; walked from the end, as rollout is.
+    """
+    logits, seen = _look(model, x, [])
+    records = token_records(seen.attention)
+    targets = pick_targets(logits, target)
+    score = scores(logits, targets, contrast)
+    relevance = [
+        replace(record, weights=(gradient * record.weights.detach()).clamp(min=0).mean(1, keepdim=True).cpu())
+        for record, gradient in zip(records, _differentiable(records, score), strict=True)
+    ]
+    last = records[-1].geometry.q_grid
+    start = readout_mass(model, last, len(x)).to(relevance[-1].weights.dtype)
+    mass, grid = walk(relevance, start, lambda stayed, read: stayed + read)
+    if last.tokens > 1:  # what is read evenly, whatever the class, says nothing
+        mass = mass - spread(start, last, grid)
+    raw = as_map(mass, grid)
+    return _explanation(raw, "chefer", f"{len(records)} attention layers", targets, contrast, score)
+
+
+def explain_legrad(
+    model: Backbone, x: Tensor, target: int | list[int] | None = None, contrast: int | None = None
+) -> Explanation:
+    """Ask of every layer, read by the model's own head, which attention would raise the score. -> (B, h, w).
+
+    The positive gradient of each layer's score with respect to its attention, in the mean over heads, queries and
+    layers; where a learned query reads the tokens, its layer alone. Bousselham et al. 2024, arXiv:2404.03214.
+    """
+    logits, seen = _look(model, x, stage_names())
+    records = token_records(seen.attention)
+    targets = pick_targets(logits, target)
+    score = scores(logits, targets, contrast)
+    stages = list(seen.taps.values())
+    if model.readout == "attention_pool":
+        pairs = [(records[-1], score)]
+    else:
+        each, rest = divmod(len(records), len(stages))
+        if rest:
+            raise ExplanationError("This model's layers do not hold the same number of attentions each.")
+        owners = [stage for stage in stages for _ in range(each)]
+        pairs = [
+            (record, scores(model.read(stage.value, record.geometry.q_grid), targets, contrast))
+            for record, stage in zip(records, owners, strict=True)
+        ]
+    maps = []
+    for record, layer_score in pairs:
+        (gradient,) = torch.autograd.grad(layer_score.sum(), record.weights, retain_graph=True)
+        positive = replace(record, weights=gradient.clamp(min=0).mean(1, keepdim=True).cpu())
+        asked = record.geometry.q_grid.tokens
+        even = torch.full((len(x), asked), 1 / asked, dtype=positive.weights.dtype)
+        maps.append(as_map(positive.pullback(even), record.geometry.k_grid))
+    raw = torch.stack(maps).mean(0)
+    return _explanation(raw, "legrad", f"{len(pairs)} attention layers", targets, contrast, score)
+
+
+def _explanation(
+    raw: Tensor, method: str, source: str, targets: list[int], contrast: int | None, score: Tensor
+) -> Explanation:
+    result = Explanation(raw, method, source, targets, contrast, score.detach().float().tolist())
+    result.warn_if_empty(torch.finfo(raw.dtype).tiny)
+    return result
