@@ -195,13 +195,13 @@ class Request:
     head: int = -1  # of that layer; -1: the mean of all
 
 
-def look(request: Request, photos: list[Image.Image]) -> list[Look]:
+def look(request: Request, photos: list[Image.Image], progress: explain.Progress = explain.silent) -> list[Look]:
     """Classify photos (RGB) and show where the model looked. Raises EngineError."""
     row, model = recipe(request.model), STORE.get(request.model)
     x = torch.stack([preprocess(photo, row) for photo in photos]).to(device())
     with torch.inference_mode():
         logits = model(x).float().cpu()
-    maps, problem = _maps(request, row, model, x)
+    maps, problem = _maps(request, row, model, x, progress)
     looks = []
     for i, photo in enumerate(photos):
         small = fit_page(photo)
@@ -231,12 +231,12 @@ def fit_page(photo: Image.Image) -> Image.Image:
 
 
 def _maps(
-    request: Request, row: Checkpoint, model: Backbone, x: Tensor
+    request: Request, row: Checkpoint, model: Backbone, x: Tensor, progress: explain.Progress
 ) -> tuple[explain.Explanation | None, str | None]:
     """Make the maps asked for, or say in a sentence why there are none."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"progress": progress} if explain.METHODS[request.method].slow else {}
     if explain.METHODS[request.method].by_class:
-        options = {"target": find_class(row, request.target), "contrast": find_class(row, request.contrast)}
+        options |= {"target": find_class(row, request.target), "contrast": find_class(row, request.contrast)}
     elif request.method == "attention":
         options = {"layer": request.layer, "head": None if request.head < 0 else request.head}
     try:

@@ -6,6 +6,8 @@ from explain.api import (
     Explanation as Explanation,
     ExplanationError as ExplanationError,
     Method as Method,
+    Progress as Progress,
     available as available,
     explain as explain,
+    silent as silent,
 )

@@ -21,8 +21,15 @@ from explain.pixels import (
     explain_smooth_grad,
 )
 from explain.relevance import explain_chefer, explain_legrad
-from explain.result import Explanation as Explanation, ExplanationError as ExplanationError
+from explain.result import (
+    Explanation as Explanation,
+    ExplanationError as ExplanationError,
+    Progress as Progress,
+    silent as silent,
+)
 from zoo.base import Backbone
+
+Obstacle = Callable[[Backbone], str | None]
 
 
 @dataclass(frozen=True)
@@ -32,9 +39,10 @@ class Method:
     key: str
     title: str
     by_class: bool  # depends on a class
-    cost: str  # in forward passes
+    cost: str  # in forward passes, in words
     run: Callable[..., Explanation]
-    obstacle: Callable[[Backbone], str | None]  # why it cannot be had from a model; None: it can
+    obstacle: Obstacle  # why it cannot be had from a model; None: it can
+    slow: bool = False  # takes so many forwards that it tells its `progress`
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,19 @@ def needs_relu(model: Backbone) -> str | None:
 
 
 def cam(key: str, title: str) -> Method:
-    return Method(key, title, True, "about 1.1", partial(explain_cam, method=key), needs_classes)
+    return Method(key, title, True, "about 1.1 forwards", partial(explain_cam, method=key), needs_classes)
+
+
+def quick(key: str, title: str, run: Callable[..., Explanation], obstacle: Obstacle = needs_classes) -> Method:
+    return Method(key, title, True, "about 3 forwards", run, obstacle)
+
+
+def slow(key: str, title: str, cost: str, run: Callable[..., Explanation]) -> Method:
+    return Method(key, title, True, cost, run, needs_classes, slow=True)
+
+
+def classless(key: str, title: str, cost: str, run: Callable[..., Explanation], obstacle: Obstacle = always) -> Method:
+    return Method(key, title, False, cost, run, obstacle)
 
 
 METHODS = {
@@ -92,28 +112,21 @@ METHODS = {
         cam("grad_cam_plus_plus", "Grad-CAM++"),
         cam("layer_cam", "LayerCAM"),
         cam("xgrad_cam", "XGrad-CAM"),
-        Method("score_cam", "Score-CAM", True, "one for each channel", explain_score_cam, needs_classes),
-        Method("eigen_cam", "Eigen-CAM", False, "about 1.1", explain_eigen_cam, always),
-        Method("chefer", "Chefer's relevance", True, "about 3", explain_chefer, needs_classes_and_attention),
-        Method("legrad", "LeGrad", True, "about 3", explain_legrad, needs_equal_layers),
-        Method("rollout", "Attention rollout", False, "about 1.1", explain_rollout, needs_attention),
-        Method("attention", "Attention", False, "about 2", explain_attention, needs_attention),
-        Method("saliency", "Saliency", True, "about 3", explain_saliency, needs_classes),
-        Method("input_x_gradient", "Input x gradient", True, "about 3", explain_input_x_gradient, needs_classes),
-        Method(
-            "integrated_gradients",
-            "Integrated gradients",
-            True,
-            "about 100",
-            explain_integrated_gradients,
-            needs_classes,
-        ),
-        Method("smooth_grad", "SmoothGrad", True, "about 50", explain_smooth_grad, needs_classes),
-        Method("gradient_shap", "Gradient SHAP", True, "about 50", explain_gradient_shap, needs_classes),
-        Method("guided_backprop", "Guided backprop", True, "about 3", explain_guided_backprop, needs_relu),
-        Method("occlusion", "Occlusion", True, "about 180", explain_occlusion, needs_classes),
-        Method("ablation", "Ablation of a grid", True, "197", explain_ablation, needs_classes),
-        Method("pca", "Patch features (PCA)", False, "about 1.1", explain_pca, always),
+        slow("score_cam", "Score-CAM", "a forward a channel", explain_score_cam),
+        classless("eigen_cam", "Eigen-CAM", "about 1.1 forwards", explain_eigen_cam),
+        classless("attention", "Attention", "about 2 forwards", explain_attention, needs_attention),
+        classless("rollout", "Attention rollout", "about 1.1 forwards", explain_rollout, needs_attention),
+        quick("chefer", "Chefer's relevance", explain_chefer, needs_classes_and_attention),
+        quick("legrad", "LeGrad", explain_legrad, needs_equal_layers),
+        quick("saliency", "Saliency", explain_saliency),
+        quick("input_x_gradient", "Input x gradient", explain_input_x_gradient),
+        slow("integrated_gradients", "Integrated gradients", "about 100 forwards", explain_integrated_gradients),
+        slow("smooth_grad", "SmoothGrad", "about 50 forwards", explain_smooth_grad),
+        slow("gradient_shap", "Gradient SHAP", "about 50 forwards", explain_gradient_shap),
+        quick("guided_backprop", "Guided backprop", explain_guided_backprop, needs_relu),
+        slow("occlusion", "Occlusion", "about 180 forwards", explain_occlusion),
+        slow("ablation", "Ablation of a grid", "197 forwards", explain_ablation),
+        classless("pca", "Patch features (PCA)", "about 1.1 forwards", explain_pca),
     )
 }
 

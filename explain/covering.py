@@ -16,12 +16,13 @@ from zoo.base import Backbone
 BATCH = 16  # covered pictures in one forward
 
 
-def _counted(score: Scorer, i: int, total: int, progress: Progress) -> Callable[[Tensor], Tensor]:
+def _counted(score: Scorer, i: int, each: int, progress: Progress) -> Callable[[Tensor], Tensor]:
+    """The score as a function of the covered picture alone, which tells how many of `each` a picture are done."""
     done = 0
 
     def forward(x: Tensor) -> Tensor:
         nonlocal done
-        progress(min(done, total), total)
+        progress(i * each + min(done, each), len(score.targets) * each)
         done += len(x)
         return score(x, i)
 

@@ -67,12 +67,13 @@ def layout() -> Parts:
                 stop = gr.Button("Stop", elem_id="stop", scale=1)
         with gr.Column(scale=3, min_width=320):
             with gr.Row():
-                methods = [(method.title, key) for key, method in explain.METHODS.items()]
-                method = gr.Dropdown(methods, value="grad_cam", label="Map", elem_id="method", min_width=190)
-                target = gr.Textbox(label="Class", placeholder="first guess", elem_id="class", min_width=120)
-                contrast = gr.Textbox(label="Against", placeholder="no other class", elem_id="against", min_width=120)
+                methods = [(f"{m.title} · {m.cost}" if m.slow else m.title, key) for key, m in explain.METHODS.items()]
+                method = gr.Dropdown(methods, value="grad_cam", label="Map", elem_id="method", min_width=320)
                 layer = gr.Dropdown(label="Layer", visible=False, elem_id="layer", min_width=150)
                 head = gr.Dropdown(label="Head", visible=False, elem_id="head", min_width=120)
+            with gr.Row():
+                target = gr.Textbox(label="Class", placeholder="first guess", elem_id="class", min_width=120)
+                contrast = gr.Textbox(label="Against", placeholder="no other class", elem_id="against", min_width=120)
                 opacity = gr.Slider(0, 1, 0.55, label="Opacity", elem_id="opacity", min_width=150, buttons=[])
             notice = gr.HTML(elem_id="notice")
             with gr.Row():
@@ -98,9 +99,11 @@ def wire(p: Parts, demo: gr.Blocks) -> None:
     written.then(None, p.link, None, js=link.TO_ADDRESS_BAR)
     p.opacity.input(None, p.opacity, None, js=SET_OPACITY)
     shown = [p.results, p.timing, p.notice]
-    looking = p.run.click(look, [p.photos, *p.choice], shown, api_visibility="private", **QUEUE)
+    looking = p.run.click(
+        look, [p.photos, *p.choice], shown, api_visibility="private", show_progress_on=p.results, **QUEUE
+    )
     timing = p.longer.click(measure, model, [p.timing, p.notice], api_visibility="private", **QUEUE)
-    p.stop.click(None, None, None, cancels=[looking, timing])
+    p.stop.click(work.stop, None, None, cancels=[looking, timing], **QUICK)
 
 
 def restore(request: gr.Request) -> list:
@@ -147,27 +150,39 @@ def add_example(photos: list | None, event: gr.SelectData) -> list:
     return [*(path for path, _ in photos or []), EXAMPLES[event.index]]
 
 
-def look(paths: list | None, *choice, progress: gr.Progress = gr.Progress()) -> Iterator[tuple]:  # noqa: B008
+def look(
+    paths: list | None,
+    model: str,
+    method: str,
+    target: str,
+    contrast: str,
+    layer: int,
+    head: int,
+    visitor: gr.Request,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008
+) -> Iterator[tuple]:
     """Open the photos, have the weights, look, then time the model. A photo that cannot be read spoils no other."""
     same = gr.skip()
     if not paths:
         yield same, same, cards.notice("There is no photo yet: upload one, paste one, or take an example.")
         return
-    request = engine.Request(*choice)
+    request = engine.Request(model, method, target, contrast, layer, head)
     opened = [(Path(path).name, _open(path)) for path, _ in paths[:MOST_PHOTOS]]
     good = [photo for _, photo in opened if not isinstance(photo, str)]
     notes = [f"Only the first {MOST_PHOTOS} photos are looked at."] if len(paths) > MOST_PHOTOS else []
     try:
-        work.fetch(request.model, progress)
-        progress(0.5, desc="Looking")
-        seen = iter(work.look(request, good) if good else [])
+        work.fetch(model, progress)
+        progress(None, desc="Looking")
+        seen = iter(work.look(request, good, work.steps(visitor.session_hash, progress)) if good else [])
         shown = [(name, photo if isinstance(photo, str) else next(seen)) for name, photo in opened]
-        if engine.recipe(request.model).source == engine.FRESH:
+        if engine.recipe(model).source == engine.FRESH:
             notes.append("These weights are fresh and untrained: read the latency and the structure, not the map.")
-        yield cards.looks(shown, request.model), "", cards.notice(*notes)
+        yield cards.looks(shown, model), "", cards.notice(*notes)
         if good:
-            progress(0.8, desc="Timing")
-            yield same, cards.timing(work.time_it(request.model, 1.5)), same
+            progress(None, desc="Timing")
+            yield same, cards.timing(work.time_it(model, 1.5)), same
+    except work.StoppedError:
+        yield same, same, cards.notice("Stopped.")
     except zoo.WeightsError as error:
         yield same, same, cards.notice(*notes, str(error), FRESH_INSTEAD)
     except ValueError as error:

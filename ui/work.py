@@ -5,8 +5,32 @@ from PIL import Image
 
 import engine
 import zoo
+from explain import Progress, silent
 from ui.device import on_device
 from zoo.latency import Timing
+
+_STOPPED: set[str | None] = set()  # visitors who asked for the end of what runs for them
+
+
+class StoppedError(Exception):
+    """The visitor pressed Stop."""
+
+
+def stop(visitor: gr.Request) -> None:
+    _STOPPED.add(visitor.session_hash)
+
+
+def steps(session: str | None, progress: gr.Progress) -> Progress:
+    """Show the visitor how far a map of many forwards is, and end it when that visitor pressed Stop."""
+    _STOPPED.discard(session)
+
+    def told(done: int, total: int) -> None:
+        if session in _STOPPED:
+            _STOPPED.discard(session)
+            raise StoppedError
+        progress(done / total, desc=f"Looking: {done} of {total} forwards")
+
+    return told
 
 
 def fetch(model: str, progress: gr.Progress | None = None) -> None:
@@ -21,9 +45,9 @@ def fetch(model: str, progress: gr.Progress | None = None) -> None:
     zoo.download(engine.recipe(model), told)
 
 
-@on_device(seconds=15)
-def look(request: engine.Request, photos: list[Image.Image]) -> list[engine.Look]:
-    return engine.look(request, photos)
+@on_device(seconds=30)
+def look(request: engine.Request, photos: list[Image.Image], progress: Progress = silent) -> list[engine.Look]:
+    return engine.look(request, photos, progress)
 
 
 @on_device(seconds=20)
