@@ -11,7 +11,7 @@ from torch import Tensor
 from explain.attention import explain_attention, explain_rollout
 from explain.cam import explain_cam, explain_eigen_cam, explain_score_cam
 from explain.covering import explain_ablation, explain_occlusion
-from explain.features import explain_pca
+from explain.features import explain_influence, explain_pca, explain_similarity
 from explain.pixels import (
     explain_gradient_shap,
     explain_guided_backprop,
@@ -127,6 +127,8 @@ METHODS = {
         slow("occlusion", "Occlusion", "about 180 forwards", explain_occlusion),
         slow("ablation", "Ablation of a grid", "197 forwards", explain_ablation),
         classless("pca", "Patch features (PCA)", "about 1.1 forwards", explain_pca),
+        classless("similarity", "Patches like the middle one", "about 1 forward", explain_similarity),
+        classless("influence", "What reaches the middle", "about 3 forwards", explain_influence),
     )
 }
 

@@ -212,6 +212,22 @@ def test_principal_components_are_numpys_and_their_sign_is_fixed():
         assert share[i].item() == pytest.approx(power[-1 - i] / power.sum(), rel=1e-9)
 
 
+def test_a_patch_is_most_like_itself():
+    model, x = build("vit_cifar"), noise("vit_cifar")
+    raw = explain.explain(model, x, "similarity", query=(2.5 / 8, 9.5 / 12)).raw[0]
+    assert divmod(int(raw.argmax()), 12) == (2, 9)
+    assert raw.max().item() == pytest.approx(1)
+
+
+def test_influence_reaches_as_far_as_the_convolutions_do():
+    """Up to stage 1, ResNet-32 has eleven 3x3 convolutions of step 1: 11 pixels each way, and no further."""
+    model, x = build("resnet32_cifar"), noise("resnet32_cifar")
+    raw = explain.explain(model, x, "influence", query=(16.5 / 32, 24.5 / 48), tap="stage1").raw[0]
+    assert (raw[16 - 11 : 16 + 12, 24 - 11 : 24 + 12] > 0).all()
+    raw[16 - 11 : 16 + 12, 24 - 11 : 24 + 12] = 0
+    assert raw.abs().max() == 0
+
+
 def test_one_basis_for_all_pictures():
     """A picture beside its mirror image has the mirrored components; alone, it would choose its own directions."""
     model, x = build("resnet32_cifar"), noise("resnet32_cifar")
