@@ -39,6 +39,13 @@ FAMILIES = (
     "mobilenetv2_100",
     "mixer_b16_224",
     "gmixer_24_224",
+    "eva_large_patch14_196",
+    "eva02_small_patch14_224",
+    "eva02_base_patch16_clip_224",
+    "vit_small_patch16_rope_224",
+    "vit_small_patch16_rope_mixed_224",
+    "vit_pe_core_base_patch16_224",
+    "vit_small_patch16_dinov3",
 )
 MAPPED = ("resnet50", "vit_small_patch16_224", "swin_tiny_patch4_window7_224")
 

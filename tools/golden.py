@@ -59,6 +59,11 @@ PLANS = {
     "deit": Plan({"depth": 2}),
     "vit_blocks": Plan({"depth": 2}),
     "vit_sbb": Plan({"depth": 2}),
+    "eva": Plan({"depth": 2}),
+    "eva02": Plan({"depth": 2}),
+    "rope_vit": Plan({"depth": 2}),
+    "pe": Plan({"depth": 2}),
+    "dinov3": Plan({"depth": 2}),
 }
 
 

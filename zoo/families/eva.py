@@ -1,0 +1,164 @@
+"""EVA: a plain ViT of a billion parameters that learned to tell what CLIP says of the patches that it is not shown.
+
+    image -> patches -> + class token, + places -> blocks -> mean of the patches -> norm -> fc
+    block -> norm -> attention -> + shortcut -> norm -> MLP -> + shortcut
+
+Keys have no bias: it would add the same to all that a query sees, which the softmax takes out. Fang et al. 2022, "EVA:
+Exploring the Limits of Masked Visual Representation Learning at Scale", arXiv:2211.07636. The eva_large rows are ViTs
+in every part; the clip row is the picture encoder of EVA-CLIP, Sun et al. 2023, arXiv:2303.15389. What grew from EVA
+(EVA-02, RoPE-ViT, PE, DINOv3) shares this model, with queries and keys turned by their places.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo.families import vit
+from zoo.families.vit import ViT
+from zoo.layers.drop import DropPath
+from zoo.layers.rotary import AxialRotary, CentredRotary, Turns, rotary_turns
+from zoo.probe import Geometry, Grid, attention, tap
+from zoo.registry import register
+
+
+class Attention(nn.Module):
+    """Every token reads every token. (B, N, C) -> (B, N, C)."""
+
+    def __init__(self, cfg: "Config"):
+        super().__init__()
+        dim, self.num_heads = cfg.dim, cfg.num_heads
+        self.qkv = self.q_bias = self.v_bias = None
+        if cfg.fused_qkv:
+            self.qkv = nn.Linear(dim, 3 * dim, bias=cfg.qkv_bias and cfg.k_bias)
+            if cfg.qkv_bias and not cfg.k_bias:
+                self.q_bias = nn.Parameter(torch.zeros(dim))
+                self.v_bias = nn.Parameter(torch.zeros(dim))
+        else:
+            self.q_proj = nn.Linear(dim, dim, bias=cfg.qkv_bias)
+            self.k_proj = nn.Linear(dim, dim, bias=cfg.qkv_bias and cfg.k_bias)
+            self.v_proj = nn.Linear(dim, dim, bias=cfg.qkv_bias)
+        self.norm = cfg.norm(dim) if cfg.attn_norm else nn.Identity()
+        self.proj = nn.Linear(dim, dim)
+
+    def project(self, x: Tensor) -> Sequence[Tensor]:
+        """Queries, keys, values. (B, N, C) -> 3 x (B, N, h, d)."""
+        if self.qkv is None:
+            parts = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+            return [part.unflatten(2, (self.num_heads, -1)) for part in parts]
+        bias = self.qkv.bias
+        if self.q_bias is not None and self.v_bias is not None:
+            bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        return F.linear(x, self.qkv.weight, bias).unflatten(2, (3, self.num_heads, -1)).unbind(2)
+
+    def forward(self, x: Tensor, grid: Grid, turns: Turns | None) -> Tensor:
+        q, k, v = self.project(x)
+        if turns is not None:
+            q, k = turns.turn(q), turns.turn(k)
+        q, k, v = (t.transpose(1, 2) for t in (q, k, v))  # (B, h, N, d)
+        x = attention(q, k, v, layer=self, geometry=lambda: Geometry.dense(grid))
+        return self.proj(self.norm(x.transpose(1, 2).flatten(2)))
+
+
+class Block(nn.Module):
+    """(B, N, C) -> (B, N, C). `last`: what its attention reads is what explanations should look at."""
+
+    def __init__(self, index: int, drop_path: float, cfg: "Config"):
+        super().__init__()
+        self.norm1 = cfg.norm(cfg.dim)
+        self.attn = Attention(cfg)
+        self.norm2 = cfg.norm(cfg.dim)
+        self.mlp = cfg.mlp(cfg.dim, int(cfg.dim * cfg.mlp_ratio))
+        self.drop_path = DropPath(drop_path)
+        self.gamma_1 = self.gamma_2 = None
+        if cfg.layer_scale is not None:
+            self.gamma_1 = nn.Parameter(cfg.layer_scale * torch.ones(cfg.dim))
+            self.gamma_2 = nn.Parameter(cfg.layer_scale * torch.ones(cfg.dim))
+
+    def add(self, x: Tensor, y: Tensor, gamma: Tensor | None) -> Tensor:
+        y = self.drop_path(y)
+        return x + y if gamma is None else torch.addcmul(x, y, gamma)
+
+    def forward(self, x: Tensor, grid: Grid, turns: Turns | None, last: bool = False) -> Tensor:
+        y = self.norm1(x)
+        if last:
+            y = tap("cam", y, "NLC", grid)
+        x = self.add(x, self.attn(y, grid, turns), self.gamma_1)
+        return self.add(x, self.mlp(self.norm2(x)), self.gamma_2)
+
+
+@dataclass(frozen=True)
+class Config(vit.Config):
+    """What tells one EVA, or one of those that grew from it, from another: a ViT's, and these."""
+
+    fused_qkv: bool = True  # queries, keys and values by one matrix, not by three
+    k_bias: bool = False  # where queries and values have a bias, keys have one too
+    attn_norm: bool = False  # norm between attention and its last linear layer
+    rotary: AxialRotary | CentredRotary | None = None  # turn queries and keys by their places
+    place_table: bool = True  # add a learned vector for each place
+    last_norm: bool = True  # norm before the mean; not beside head_norm
+    block: Callable[[int, float, Any], nn.Module] = Block  # of (index, drop_path, cfg)
+
+
+class Eva(ViT):
+    """Image (B, 3, H, W) -> tokens (B, N, dim) -> logits (B, num_classes).
+
+    Any H and W that the patch divides: the position table is resized to the grid, the turns are made for it.
+    """
+
+    def __init__(self, cfg: Config):
+        super().__init__(cfg)
+        self.rotary, self.head_dim = cfg.rotary, cfg.dim // cfg.num_heads
+        self.placed = cfg.place_table
+        if not cfg.place_table:
+            self.register_parameter("pos_embed", None)
+        if not cfg.last_norm:
+            self.norm = nn.Identity()
+            self.readout = "mean"
+
+    def embed(self, x: Tensor) -> tuple[Tensor, Grid]:
+        """(B, 3, H, W) -> (B, N, dim)."""
+        if self.placed:
+            return super().embed(x)
+        x = self.patch_embed(x)
+        grid = Grid(self.prefix, *x.shape[2:])
+        prefix = [token.expand(len(x), -1, -1) for token in self.prefix_tokens()]
+        return self.norm_pre(torch.cat([*prefix, x.flatten(2).transpose(1, 2)], 1)), grid
+
+    def turns(self, grid: Grid, x: Tensor) -> Sequence[Turns | None]:
+        """How each block turns its queries and keys."""
+        turns = None
+        if self.rotary is not None:
+            dtype = torch.promote_types(x.dtype, torch.float32)
+            turns = rotary_turns(self.rotary, grid, self.head_dim, dtype, x.device)
+        return [turns] * len(self.blocks)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Grid]:
+        """(B, 3, H, W) -> tokens (B, N, dim) behind the last norm, and where they stand."""
+        x, grid = self.embed(x)
+        for i, (block, turns) in enumerate(zip(self.blocks, self.turns(grid, x), strict=True), 1):
+            x = block(x, grid, turns, last=i == len(self.blocks) and self.pool == "token")
+            x = tap(f"stage{i}", x, "NLC", grid)
+        x = self.norm(x)
+        return (x if self.pool == "token" else tap("cam", x, "NLC", grid)), grid
+
+
+LARGE = replace(vit.LARGE, patch=14, pool="mean", head_norm=True)
+GIANT = Config(dim=1408, depth=40, num_heads=16, mlp_ratio=48 / 11, patch=14, pool="mean", head_norm=True)
+
+PLAIN = {
+    "eva_large_patch14_196": replace(LARGE, img_size=196),
+    "eva_large_patch14_336": replace(LARGE, img_size=336),
+}
+GIANTS = {
+    "eva_giant_patch14_224": GIANT,
+    "eva_giant_patch14_336": replace(GIANT, img_size=336),
+    "eva_giant_patch14_560": replace(GIANT, img_size=560),
+    "eva_giant_patch14_clip_224": replace(GIANT, pool="token", head_norm=False, num_classes=1024),
+}
+VARIANTS = PLAIN | GIANTS
+register(ViT, PLAIN)
+register(Eva, GIANTS)

@@ -1,0 +1,65 @@
+"""Perception Encoder: a contrastive image-text ViT whose best features lie in the middle, then brought to the end.
+
+    patches (no bias) -> + places -> norm -> blocks, rotary positions -> norm -> attention pool -> the space of words
+
+The core rows learned from captions: their last layer's outputs are no classes but the space that words share. The lang
+rows were tuned to be read by a language model and the spatial rows to keep places sharp: these end without a norm, and
+the mean of the patches is read out. Bolya et al. 2025, "Perception Encoder: The best visual embeddings are not at the
+output of the network", arXiv:2504.13181.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+from zoo.families.eva import Config, Eva
+from zoo.layers.mlp import Mlp
+from zoo.layers.norm import LayerNorm
+from zoo.layers.rotary import AxialRotary
+from zoo.registry import register
+
+POOL_HEADS = 8
+
+
+class PerceptionEncoder(Eva):
+    """An EVA whose attention pool has the same number of heads and the same MLP ratio at any size."""
+
+    def __init__(self, cfg: Config):
+        super().__init__(cfg)
+        if cfg.pool == "map":
+            self.attn_pool.num_heads = POOL_HEADS
+            self.attn_pool.mlp = Mlp(cfg.dim, 4 * cfg.dim)
+
+
+def rotary(side: int, start: float = 1.0) -> AxialRotary:
+    """Columns first, on a grid of side x side in training."""
+    return AxialRotary(reference=side, start=start, columns_first=True)
+
+
+PE = Config(k_bias=True, pre_norm=True, norm=partial(LayerNorm, eps=1e-5))
+TINY = dict(dim=192, num_heads=3)
+SMALL = dict(dim=384, num_heads=6)
+LARGE = dict(dim=1024, depth=24, num_heads=16, patch=14)
+GIGANTIC = dict(dim=1536, depth=50, num_heads=16, mlp_ratio=35 / 6, patch=14, class_token=False)
+
+CORE = replace(PE, pool="map", pool_prefix=True)
+CORE384 = replace(CORE, img_size=384, rotary=rotary(24), num_classes=512)
+TUNED = replace(PE, pool="mean", last_norm=False, rotary=rotary(32), num_classes=0)
+TUNED448 = replace(TUNED, img_size=448)
+TUNED512 = replace(TUNED, img_size=512)
+G448 = dict(img_size=448, rotary=rotary(32, start=0.0), **GIGANTIC)
+
+VARIANTS = {
+    "vit_pe_core_tiny_patch16_384": replace(CORE384, **TINY),
+    "vit_pe_core_small_patch16_384": replace(CORE384, **SMALL),
+    "vit_pe_core_base_patch16_224": replace(CORE, rotary=rotary(14), num_classes=1024),
+    "vit_pe_core_large_patch14_336": replace(CORE, img_size=336, rotary=rotary(24), num_classes=1024, **LARGE),
+    "vit_pe_core_gigantic_patch14_448": replace(CORE, num_classes=1280, **G448),
+    "vit_pe_lang_large_patch14_448": replace(TUNED448, layer_scale=0.1, **(LARGE | {"depth": 23})),
+    "vit_pe_lang_gigantic_patch14_448": replace(TUNED, layer_scale=0.1, **(G448 | {"depth": 47})),
+    "vit_pe_spatial_tiny_patch16_512": replace(TUNED512, **TINY),
+    "vit_pe_spatial_small_patch16_512": replace(TUNED512, **SMALL),
+    "vit_pe_spatial_base_patch16_512": TUNED512,
+    "vit_pe_spatial_large_patch14_448": replace(TUNED448, **LARGE),
+    "vit_pe_spatial_gigantic_patch14_448": replace(TUNED, layer_scale=0.1, **G448),
+}
+register(PerceptionEncoder, VARIANTS)

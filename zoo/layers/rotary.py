@@ -1,0 +1,130 @@
+"""Rotary position embedding on a grid: a token's place turns its queries and its keys.
+
+The channels of a head are taken in pairs, points of a plane, and each pair is turned by an angle that grows with the
+place. What a query and a key give each other then depends only on how far apart they stand (Su et al. 2021, RoFormer,
+arXiv:2104.09864). In pictures rows turn one half of the pairs and columns the other (axial), or every pair is turned by
+both, in shares that each head learns (mixed): Heo et al. 2024, arXiv:2403.13298. Tokens that stand for no place, such
+as the class token, are not turned.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo.probe import Grid
+
+
+class NeighbourTurns(NamedTuple):
+    """Channels 0 and 1 are a pair, 2 and 3 the next. `unit` is cos + i sin: complex (N, 1 or h, d / 2)."""
+
+    unit: Tensor
+
+    def turn(self, x: Tensor) -> Tensor:
+        """(B, N, h, d) -> (B, N, h, d)."""
+        wide = x.to(self.unit.dtype.to_real())
+        turned = torch.view_as_complex(wide.unflatten(-1, (-1, 2))) * self.unit
+        return torch.view_as_real(turned).flatten(-2).to(x.dtype)
+
+
+class HalfTurns(NamedTuple):
+    """Channel j and channel j + d / 2 are a pair. `cos` (N, 1, d), the same angles twice; `sin` (N, 1, d / 2)."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def turn(self, x: Tensor) -> Tensor:
+        """(B, N, h, d) -> (B, N, h, d)."""
+        wide, half = x.to(self.cos.dtype), x.shape[-1] // 2
+        first, second = wide.split(half, -1)
+        turned = wide * self.cos
+        turned[..., :half].addcmul_(second, self.sin, value=-1)
+        turned[..., half:].addcmul_(first, self.sin)
+        return turned.to(x.dtype)
+
+
+Turns = NeighbourTurns | HalfTurns
+
+
+@dataclass(frozen=True)
+class AxialRotary:
+    """EVA-02's: one half of the pairs counts rows, the other columns (Fang et al. 2023, arXiv:2303.11331)."""
+
+    temperature: float = 10_000.0  # pair k of n turns temperature^(k / n) times slower than pair 0
+    reference: int | None = None  # any grid is stretched over this many rows and columns, those of pretraining
+    start: float = 0.0  # number of the first row and of the first column
+    columns_first: bool = False  # columns turn the first half of the pairs
+
+    def turns(self, grid: Grid, dim: int, dtype: torch.dtype) -> NeighbourTurns:
+        y, x = (torch.arange(n, dtype=torch.float32, device="cpu") + self.start for n in grid.shape)
+        if self.reference is not None:
+            y, x = y / grid.height * self.reference, x / grid.width * self.reference
+        places = _places(y, x)
+        speeds = 1 / _periods(self.temperature, dim // 4)
+        angles = (places.flip(1) if self.columns_first else places)[:, :, None] * speeds
+        return _neighbour_turns(_skip_prefix(angles.flatten(1), grid)[:, None], dtype)
+
+
+@dataclass(frozen=True)
+class CentredRotary:
+    """DINOv3's: places run from -1 to 1 over any grid (Siméoni et al. 2025, arXiv:2508.10104)."""
+
+    temperature: float = 100.0  # pair k of n turns temperature^(k / n) times slower than pair 0
+
+    def turns(self, grid: Grid, dim: int, dtype: torch.dtype) -> HalfTurns:
+        y, x = (2 * (torch.arange(0.5, n, dtype=torch.float32, device="cpu") / n) - 1 for n in grid.shape)
+        places, periods = _places(y, x).to(dtype), _periods(self.temperature, dim // 4).to(dtype)
+        angles = _skip_prefix((2 * math.pi * places[:, :, None] / periods).flatten(1), grid)[:, None]
+        return HalfTurns(angles.cos().repeat(1, 1, 2), angles.sin())
+
+
+class MixedRotary(nn.Module):
+    """RoPE-ViT's: each head of each block learns how fast rows and columns turn its pairs (arXiv:2403.13298)."""
+
+    def __init__(self, depth: int, num_heads: int, head_dim: int, temperature: float = 10.0):
+        super().__init__()
+        speeds = 1 / _periods(temperature, head_dim // 4)
+        first = 2 * math.pi * torch.rand(depth, num_heads, 1, 1)  # each head starts with a random direction
+        direction = torch.cat([first, first + math.pi / 2], 2)
+        freqs = torch.stack([direction.cos(), direction.sin()]) * speeds.to(first.device)
+        self.freqs = nn.Parameter(freqs.flatten(3))  # columns, rows: (2, depth, h, d / 2)
+
+    def forward(self, grid: Grid, dtype: torch.dtype) -> list[NeighbourTurns]:
+        """Give each block its turns."""
+        y, x = (torch.arange(n, dtype=torch.float32, device=self.freqs.device) for n in grid.shape)
+        y, x = _places(y, x)[:, :, None, None].unbind(1)
+        per_column, per_row = self.freqs.float()[:, :, None]  # (depth, 1, h, d / 2)
+        return [_neighbour_turns(_skip_prefix(angles, grid), dtype) for angles in x * per_column + y * per_row]
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)  # an inference tensor, once cached, could never serve a training step
+def rotary_turns(
+    rotary: AxialRotary | CentredRotary, grid: Grid, dim: int, dtype: torch.dtype, device: torch.device
+) -> Turns:
+    """Make the turns of heads of `dim` channels once a grid; `dtype` float32 or float64. For (B, N, h, dim)."""
+    turns = rotary.turns(grid, dim, dtype)
+    return type(turns)(*(table.to(device) for table in turns))
+
+
+def _periods(temperature: float, count: int) -> Tensor:
+    """From 1 up to almost `temperature`, evenly in the exponent. (count,)."""
+    return temperature ** (torch.arange(count, dtype=torch.float32, device="cpu") / count)
+
+
+def _places(y: Tensor, x: Tensor) -> Tensor:
+    """Row and column of every cell, by rows. (H,), (W,) -> (H * W, 2)."""
+    return torch.cartesian_prod(y, x)
+
+
+def _skip_prefix(angles: Tensor, grid: Grid) -> Tensor:
+    """Put a zero angle before those of the patches for each prefix token. (H * W, ...) -> (N, ...)."""
+    return F.pad(angles, (0, 0) * (angles.ndim - 1) + (grid.prefix, 0))
+
+
+def _neighbour_turns(angles: Tensor, dtype: torch.dtype) -> NeighbourTurns:
+    return NeighbourTurns(torch.complex(angles.cos().to(dtype), angles.sin().to(dtype)))
