@@ -20,7 +20,7 @@ from torch import Tensor
 
 import explain
 import zoo
-from explain import render
+from explain import proof, render
 from zoo import labels
 from zoo.base import Backbone
 from zoo.catalogue import Checkpoint
@@ -221,6 +221,13 @@ def look(request: Request, photos: list[Image.Image], progress: explain.Progress
     return looks
 
 
+def prove(request: Request, photos: list[Image.Image], progress: explain.Progress = explain.silent) -> proof.Proof:
+    """Try the chosen map on photos (RGB), beside controls. Raises EngineError."""
+    row, model = recipe(request.model), STORE.get(request.model)
+    x = torch.stack([preprocess(photo, row) for photo in photos]).to(device())
+    return proof.prove(model, x, request.method, progress, **_options(request, row))
+
+
 def fit_page(photo: Image.Image) -> Image.Image:
     """Bring a photo to a size that a page can show."""
     least, most = SHOWN
@@ -234,15 +241,22 @@ def _maps(
     request: Request, row: Checkpoint, model: Backbone, x: Tensor, progress: explain.Progress
 ) -> tuple[explain.Explanation | None, str | None]:
     """Make the maps asked for, or say in a sentence why there are none."""
-    options: dict[str, Any] = {"progress": progress} if explain.METHODS[request.method].slow else {}
-    if explain.METHODS[request.method].by_class:
-        options |= {"target": find_class(row, request.target), "contrast": find_class(row, request.contrast)}
-    elif request.method == "attention":
-        options = {"layer": request.layer, "head": None if request.head < 0 else request.head}
+    options = _options(request, row)
+    if explain.METHODS[request.method].slow:
+        options["progress"] = progress
     try:
         return explain.explain(model, x, request.method, **options), None
     except explain.ExplanationError as error:
         return None, str(error)
+
+
+def _options(request: Request, row: Checkpoint) -> dict[str, Any]:
+    """What the chosen method is told."""
+    if explain.METHODS[request.method].by_class:
+        return {"target": find_class(row, request.target), "contrast": find_class(row, request.contrast)}
+    if request.method == "attention":
+        return {"layer": request.layer, "head": None if request.head < 0 else request.head}
+    return {}
 
 
 def _heat(maps: explain.Explanation, i: int, photo: Image.Image, small: Image.Image, row: Checkpoint) -> Image.Image:

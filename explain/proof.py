@@ -12,11 +12,13 @@ does not beat them shows the picture, not the model (Adebayo et al. 2018, arXiv:
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from explain.api import explain
 from explain.pixels import blur
 from explain.result import ExplanationError, Progress, silent
 from zoo.base import Backbone
@@ -234,3 +236,48 @@ def measure(
             rows.append((shown.area, covered.area, road(model, picture, heat, target)))
         found[name] = Figures(*(sum(column) / len(rows) for column in zip(*rows, strict=True)))
     return found
+
+
+@dataclass
+class Proof:
+    """What is known of a method's maps for some pictures: each figure beside those of the controls."""
+
+    figures: dict[str, Figures]  # by map; the first is the method's
+    mosaic: dict[str, float] | None  # share of the map on the right picture of four; None: no four pictures
+    correlation: float  # of the maps with those of a model whose weights are shuffled
+
+
+def prove(model: Backbone, x: Tensor, method: str, progress: Progress = silent, **options: Any) -> Proof:
+    """Measure a method on pictures x (B, 3, H, W), for the class that each map is for; `options` go to the method."""
+    result = explain(model, x, method, **options)
+    if result.raw.ndim != 3:
+        raise ExplanationError("This map has three values a place: there is no order of importance to be tried.")
+    if not model.num_classes:
+        raise ExplanationError("This checkpoint has no classes: there is no score that covering could change.")
+    targets = result.target or first_guesses(model, x)
+    figures = measure(model, x, {method: result.raw}, targets, progress)
+    other = explain(randomised(model), x, method, **(options | {"target": targets} if result.target else options))
+    pairs = zip(result.raw, other.raw, strict=True)
+    correlation = sum(rank_correlation(a, b) for a, b in pairs) / len(x)
+    return Proof(figures, point(model, x, method, targets, **options), correlation)
+
+
+def first_guesses(model: Backbone, x: Tensor) -> list[int]:
+    with torch.inference_mode():
+        return model(x).argmax(1).tolist()
+
+
+def point(model: Backbone, x: Tensor, method: str, targets: list[int], **options: Any) -> dict[str, float] | None:
+    """The pointing game: how much of the map for each of the first four pictures' classes lies on that picture.
+
+    None if there are fewer than four, or two of one class, or if the method does not ask for a class.
+    """
+    if "target" not in options or len(x) < 4 or len(set(targets[:4])) < 4:
+        return None
+    whole = mosaic(list(x[:4]))
+    shares = {name: 0.25 * sum(share_in_quadrant(make(whole), q) for q in range(4)) for name, make in CONTROLS.items()}
+    found = 0.0
+    for quadrant, target in enumerate(targets[:4]):
+        result = explain(model, whole[None], method, **(options | {"target": target}))
+        found += 0.25 * share_in_quadrant(result.raw[0], quadrant)
+    return {method: found} | shares

@@ -84,6 +84,20 @@ def test_features_are_drawn_in_colours_that_photos_share():
     assert looks[0].heat.tobytes() == looks[1].heat.tobytes()  # one colour everywhere, mirrored
 
 
+def test_a_map_is_tried_beside_controls():
+    colours = [(200, 40, 40), (40, 200, 40), (40, 40, 200), (200, 200, 40)]
+    photos = [Image.new("RGB", (40, 40), colour) for colour in colours]
+    found = engine.prove(engine.Request("resnet20_cifar"), photos)
+    assert list(found.figures) == ["grad_cam", "random", "centre", "edges"]
+    assert -1 <= found.correlation <= 1
+    assert found.mosaic is None  # four classes are wanted, and fresh weights guess one
+
+
+def test_colours_cannot_be_tried():
+    with pytest.raises(ValueError, match="no order of importance"):
+        engine.prove(engine.Request("resnet20_cifar", "pca"), [PHOTO])
+
+
 def test_unknown_names_say_what_is_near():
     with pytest.raises(KeyError, match="resnet50"):
         engine.recipe("resnet5O")

@@ -152,3 +152,21 @@ def test_controls_stand_beside_every_map():
     assert found["true"].road > max(figures.road for name, figures in found.items() if name != "true") - 1e-9
     assert not math.isnan(found["random"].insertion)
     assert told[-1] == (7, 8)
+
+
+def test_the_pointing_game_needs_four_classes_and_finds_them():
+    class FourColours(RedSquare):
+        """One class a colour: red, green, blue, black."""
+
+        num_classes = 4
+
+        def forward(self, x: Tensor) -> Tensor:
+            colours = torch.cat([x, 1 - x.amax(1, keepdim=True)], 1)
+            return tap("cam", colours, "NCHW").mean((2, 3))
+
+    x = torch.zeros(4, 3, 8, 8, dtype=torch.float64)
+    x[0, 0], x[1, 1], x[2, 2] = 1, 1, 1
+    found = proof.prove(FourColours().double(), x, "hires_cam", target=None)
+    assert found.mosaic is not None
+    assert found.mosaic["hires_cam"] == pytest.approx(1)
+    assert found.mosaic["centre"] == pytest.approx(0.25, abs=1e-6)

@@ -8,6 +8,7 @@ from PIL import Image
 
 import engine
 import zoo
+from explain.proof import Proof
 from zoo.catalogue import Checkpoint
 from zoo.cost import cost
 from zoo.latency import Timing
@@ -117,3 +118,29 @@ def describe(look: engine.Look, model: str) -> str:
     """The picture in words, for those who do not see it."""
     said = f"{model} says {look.guesses[0].label}" if look.guesses else f"shown to {model}"
     return f"Photo; {said}" + (f"; laid over it, the map for {look.target}" if look.target else "")
+
+
+def proof(found: Proof, title: str) -> str:
+    """A table of a map's figures above those of the controls, and what it says of the weights."""
+    columns = ["Insertion, higher is better", "Deletion, lower is better", "ROAD, higher is better"]
+    if found.mosaic:
+        columns.append("On the right picture of four")
+    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(title if i == 0 else f"{name} (control)")}</th>{_cells(found, name)}</tr>'
+        for i, name in enumerate(found.figures)
+    )
+    four = "" if found.mosaic else " With four photos or more, of four classes, a class map also has to find its photo."
+    weights = (
+        f"A model with shuffled weights makes maps whose rank correlation with these is {found.correlation:.2f}: "
+        "near 1, they would show the photo and not the model."
+    )
+    return f'<div class="proof"><table><tr><td></td>{head}</tr>{rows}</table><p>{weights}{four}</p></div>'
+
+
+def _cells(found: Proof, name: str) -> str:
+    figures = found.figures[name]
+    values = [f"{figures.insertion:.3f}", f"{figures.deletion:.3f}", f"{figures.road:+.3f}"]
+    if found.mosaic:
+        values.append(f"{100 * found.mosaic[name]:.0f} %")
+    return "".join(f"<td>{value}</td>" for value in values)

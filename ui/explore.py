@@ -41,6 +41,8 @@ class Parts:
     timing: gr.HTML
     longer: gr.Button
     results: gr.HTML
+    prove: gr.Button
+    proof: gr.HTML
     link: gr.Textbox
 
     @property
@@ -80,10 +82,12 @@ def layout() -> Parts:
                 timing = gr.HTML(elem_id="timing")
                 longer = gr.Button("Time it for 10 seconds", size="sm", elem_id="longer", scale=0, min_width=190)
             results = gr.HTML(elem_id="results")
+            prove = gr.Button("Can this map be trusted? Measure it", size="sm", elem_id="prove")
+            proof = gr.HTML(elem_id="proof")
             address = gr.Textbox(label="Link to this choice", buttons=["copy"], interactive=False, elem_id="link")
     return Parts(
         photos, examples, model, run, stop, method, target, contrast, layer, head, opacity, notice, timing, longer,
-        results, address,
+        results, prove, proof, address,
     )  # fmt: skip
 
 
@@ -103,7 +107,10 @@ def wire(p: Parts, demo: gr.Blocks) -> None:
         look, [p.photos, *p.choice], shown, api_visibility="private", show_progress_on=p.results, **QUEUE
     )
     timing = p.longer.click(measure, model, [p.timing, p.notice], api_visibility="private", **QUEUE)
-    p.stop.click(work.stop, None, None, cancels=[looking, timing], **QUICK)
+    proving = p.prove.click(
+        prove, [p.photos, *p.choice], [p.proof, p.notice], api_visibility="private", show_progress_on=p.proof, **QUEUE
+    )
+    p.stop.click(work.stop, None, None, cancels=[looking, timing, proving], **QUICK)
 
 
 def restore(request: gr.Request) -> list:
@@ -187,6 +194,33 @@ def look(
         yield same, same, cards.notice(*notes, str(error), FRESH_INSTEAD)
     except ValueError as error:
         yield same, same, cards.notice(*notes, str(error))
+
+
+def prove(
+    paths: list | None,
+    model: str,
+    method: str,
+    target: str,
+    contrast: str,
+    layer: int,
+    head: int,
+    visitor: gr.Request,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008
+) -> tuple:
+    """Try the map on the photos that can be read, beside maps that know nothing of the model."""
+    opened = [_open(path) for path, _ in (paths or [])[:MOST_PHOTOS]]
+    good = [photo for photo in opened if not isinstance(photo, str)]
+    if not good:
+        return gr.skip(), cards.notice("There is no photo yet: upload one, paste one, or take an example.")
+    request = engine.Request(model, method, target, contrast, layer, head)
+    try:
+        work.fetch(model, progress)
+        found = work.prove(request, good, work.steps(visitor.session_hash, progress, "Measuring"))
+        return cards.proof(found, explain.METHODS[method].title), ""
+    except work.StoppedError:
+        return gr.skip(), cards.notice("Stopped.")
+    except (ValueError, zoo.WeightsError) as error:
+        return gr.skip(), cards.notice(str(error))
 
 
 def _open(path: str):

@@ -6,6 +6,7 @@ from PIL import Image
 import engine
 import zoo
 from explain import Progress, silent
+from explain.proof import Proof
 from ui.device import on_device
 from zoo.latency import Timing
 
@@ -20,15 +21,15 @@ def stop(visitor: gr.Request) -> None:
     _STOPPED.add(visitor.session_hash)
 
 
-def steps(session: str | None, progress: gr.Progress) -> Progress:
-    """Show the visitor how far a map of many forwards is, and end it when that visitor pressed Stop."""
+def steps(session: str | None, progress: gr.Progress, doing: str = "Looking") -> Progress:
+    """Show the visitor how far a long work is, and end it when that visitor pressed Stop."""
     _STOPPED.discard(session)
 
     def told(done: int, total: int) -> None:
         if session in _STOPPED:
             _STOPPED.discard(session)
             raise StoppedError
-        progress(done / total, desc=f"Looking: {done} of {total} forwards")
+        progress(done / total, desc=f"{doing}: {done} of {total}")
 
     return told
 
@@ -48,6 +49,11 @@ def fetch(model: str, progress: gr.Progress | None = None) -> None:
 @on_device(seconds=30)
 def look(request: engine.Request, photos: list[Image.Image], progress: Progress = silent) -> list[engine.Look]:
     return engine.look(request, photos, progress)
+
+
+@on_device(seconds=60)
+def prove(request: engine.Request, photos: list[Image.Image], progress: Progress = silent) -> Proof:
+    return engine.prove(request, photos, progress)
 
 
 @on_device(seconds=20)
