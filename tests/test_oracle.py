@@ -12,10 +12,11 @@ pytestmark = pytest.mark.oracle
 
 
 def lightest(count: int) -> list[str]:
-    """The variants of each family file that are quickest to compute."""
+    """The variants of each family file that are quickest to compute, of those that are quick at all."""
     files: dict[str, list[str]] = {}
     for name, row in GOLDENS.items():
-        files.setdefault(row["file"], []).append(name)
+        if int(row["parameters"]) < 40e6 and int(row["height"]) < 400:
+            files.setdefault(row["file"], []).append(name)
 
     def work(name: str) -> int:
         row = GOLDENS[name]

@@ -327,7 +327,8 @@ heard = []
 model = weights.load(row, progress=lambda *now: heard.append(now))
 print(json.dumps([model.num_classes, heard[-1], str(weights.download(row))]))
 """
-    clean = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and k != "MEMORY"}
+    unset = "MEMORY", "HF_HUB_OFFLINE"
+    clean = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and k not in unset}
     clean |= {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": TOKEN, "NO_PROXY": "*"}
     ran = subprocess.run([sys.executable, "-c", script], env=clean, capture_output=True, text=True, check=True)
     classes, heard, path = json.loads(ran.stdout)

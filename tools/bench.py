@@ -11,11 +11,13 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
+from captum.attr import LayerGradCam
 
 import zoo
-from explain import available, explain
+from explain import available, covering, explain
 from tools.oracle import timm
 from zoo.cost import native_size
 
@@ -47,17 +49,18 @@ FAMILIES = (
     "vit_pe_core_base_patch16_224",
     "vit_small_patch16_dinov3",
 )
-MAPPED = ("resnet50", "vit_small_patch16_224", "swin_tiny_patch4_window7_224")
+# Where captum's Grad-CAM looks, so that both look at the same tensor.
+MAPPED = {"resnet50": "layer4", "vit_small_patch16_224": "blocks.11.norm1", "swin_tiny_patch4_window7_224": "norm"}
+SLOW = ("integrated_gradients", "occlusion", "ablation")
 
 
-def interleave(sides: list[Callable[[], object]], seconds: float) -> list[float]:
-    """Median milliseconds of each side, called in turn for `seconds` in all and at least 20 times each."""
+def interleave(sides: list[Callable[[], object]], seconds: float, least: int = 20) -> list[float]:
+    """Median milliseconds of each side, called in turn for `seconds` in all and at least `least` times each."""
     for side in sides:
-        side()
         side()
     times: list[list[float]] = [[] for _ in sides]
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times[0]) < 20:
+    while time.perf_counter() < end or len(times[0]) < least:
         for side, kept in zip(sides, times, strict=True):
             start = time.perf_counter()
             side()
@@ -74,17 +77,40 @@ def compare_forward(name: str, seconds: float) -> None:
     print(f"{name:40} zoo {mine:8.1f} ms   timm {reference:8.1f} ms   ratio {mine / reference:.3f}", flush=True)
 
 
-def price_of_a_map(name: str, method: str, seconds: float) -> None:
-    """A map in forwards of the same model, frozen as a loaded one is."""
+def price_of_maps(name: str, seconds: float) -> None:
+    """Every quick map of a model, frozen as a loaded one is, in forwards of the same model; captum's Grad-CAM too."""
     model = zoo.create(name).requires_grad_(False)
     x = torch.randn(1, 3, *native_size(name))
+    methods = [offer.method.key for offer in available(model) if offer.ok and not offer.method.slow]
+    theirs = LayerGradCam(model, model.get_submodule(MAPPED[name]))
+    sides = [partial(forward, model, x), lambda: theirs.attribute(x, target=1)]
+    sides += [partial(explain, model, x, method) for method in methods]
+    plain, captum, *ours = interleave(sides, seconds * len(sides) / 2)
+    print(f"{name}: one forward {plain:.1f} ms")
+    for method, cost in zip(("captum's LayerGradCam", *methods), (captum, *ours), strict=True):
+        print(f"    {method:24} {cost:8.1f} ms   {cost / plain:6.2f} forwards", flush=True)
 
-    def forward() -> torch.Tensor:
-        with torch.inference_mode():
-            return model(x)
 
-    plain, map_ = interleave([forward, lambda: explain(model, x, method)], seconds)
-    print(f"{name:40} {method} {map_:8.1f} ms   forward {plain:8.1f} ms   ratio {map_ / plain:.3f}", flush=True)
+def price_of_slow_maps(name: str) -> None:
+    """Maps of many forwards: in forwards of one picture, and in time a picture at their own batch size."""
+    model = zoo.create(name).requires_grad_(False)
+    x = torch.randn(1, 3, *native_size(name))
+    many = x.expand(covering.BATCH, -1, -1, -1).contiguous()
+    for method in SLOW:
+        totals: list[int] = []
+        one = partial(explain, model, x, method, progress=lambda done, total, to=totals: to.append(total))
+        plain, batch, cost = interleave([partial(forward, model, x), partial(forward, model, many), one], 0, least=3)
+        each = batch / covering.BATCH
+        print(
+            f"    {method:24} {cost:8.0f} ms   {cost / plain:6.1f} forwards   "
+            f"{cost / (totals[-1] * each):.2f} x its {totals[-1]} pictures at batch {covering.BATCH}",
+            flush=True,
+        )
+
+
+def forward(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        return model(x)
 
 
 def main() -> None:
@@ -97,8 +123,8 @@ def main() -> None:
         compare_forward(name, args.seconds)
     if args.names is FAMILIES:
         for name in MAPPED:
-            for method in (offer.method.key for offer in available(zoo.create(name)) if offer.ok):
-                price_of_a_map(name, method, args.seconds)
+            price_of_maps(name, args.seconds)
+        price_of_slow_maps("resnet50")
 
 
 if __name__ == "__main__":
