@@ -3,6 +3,7 @@
 import os
 
 os.environ.update(HF_HUB_OFFLINE="1", GRADIO_ANALYTICS_ENABLED="False", MPLBACKEND="Agg")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # each of pytest's workers has a core: more threads would fight for it
 
 import socket
 
