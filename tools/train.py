@@ -56,7 +56,9 @@ class Recipe:
 
 
 RECIPES = {
-    "resnet32_cifar": Recipe(epochs=36, lr=0.02, coarse=0.5, smoothing=0.05),
+    "resnet32_cifar": Recipe(
+        epochs=80, lr=0.02, weight_decay=0.02, batch=512, smoothing=0.05, cutout=8, coarse=0.5, ema=0.99
+    ),
     "vit_cifar": Recipe(epochs=18, lr=2e-3, coarse=0.6),
 }
 
@@ -121,7 +123,7 @@ class Optimizers:
         # Muon wants matrices: a kernel (O, I, h, w) of channels-last memory is seen as (O, h * w * I).
         self.matrices = [(p, nn.Parameter(as_matrix(p.data))) for p in mixing]
         matrices = [matrix for _, matrix in self.matrices]
-        muon = torch.optim.Muon(matrices, recipe.lr, recipe.weight_decay, momentum=0.9, adjust_lr_fn="match_rms_adamw")
+        muon = torch.optim.Muon(matrices, recipe.lr, recipe.weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw")
         adamw = torch.optim.AdamW(rest, recipe.rest_lr, betas=(0.9, 0.99), weight_decay=0.0)
         self.members = {"muon": muon, "adamw": adamw}
         self.groups = [(group, group["lr"]) for member in self.members.values() for group in member.param_groups]
