@@ -20,7 +20,7 @@ from torch import Tensor
 
 import explain
 import zoo
-from explain import proof, render
+from explain import export, proof, render
 from zoo import labels
 from zoo.base import Backbone
 from zoo.catalogue import Checkpoint
@@ -38,6 +38,10 @@ NO_CLASSES = (
 )
 
 
+Place = tuple[float, float]  # in a picture: down and across, from 0 to 1
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
+
+
 class EngineError(ValueError):
     """A request that cannot be met; the message is one sentence for the person who asked."""
 
@@ -52,14 +56,25 @@ class Guess:
 
 
 @dataclass(frozen=True)
+class Map:
+    """Where a model looked in one photo: drawn, and as it is."""
+
+    layer: Image.Image  # to lay over the photo
+    values: np.ndarray  # (h, w), or (3, h, w) where it is of features: signed, not stretched
+    facts: dict[str, Any]  # of explain.export
+    target: str | None  # the class that it is for
+    top: float | None  # the value that has the last colour
+
+
+@dataclass(frozen=True)
 class Look:
     """What a model made of one photo."""
 
     photo: Image.Image  # small enough for a page
     seen: Image.Image  # exactly what the model was shown
     guesses: list[Guess]  # best first; empty if the outputs have no names and no trained weights
-    heat: Image.Image | None  # to lay over the photo
-    target: str | None  # the class that the map is for
+    map: Map | None
+    asking: Place | None  # the place in the photo whose features, or whose patch, the map is about
     notes: list[str]
 
 
@@ -191,8 +206,11 @@ class Request:
     method: str = "grad_cam"
     target: str = ""
     contrast: str = ""
-    layer: int = -1  # of attention; -1: the last
+    layer: int = -1  # of attention, or of the stages; -1: the last, or where the head reads
     head: int = -1  # of that layer; -1: the mean of all
+    signed: bool = False  # draw what speaks against, too
+    together: bool = False  # one colour scale, and one basis of features, for all photos
+    clicked: tuple[int, Place] | None = None  # number of a photo, and the place in it that is asked about
 
 
 def look(request: Request, photos: list[Image.Image], progress: explain.Progress = explain.silent) -> list[Look]:
@@ -201,31 +219,33 @@ def look(request: Request, photos: list[Image.Image], progress: explain.Progress
     x = torch.stack([preprocess(photo, row) for photo in photos]).to(device())
     with torch.inference_mode():
         logits = model(x).float().cpu()
-    maps, problem = _maps(request, row, model, x, progress)
-    looks = []
-    for i, photo in enumerate(photos):
-        small = fit_page(photo)
-        notes = [problem] if problem else [*maps.notes] if maps else []
-        if "." in request.model and row.labels is None:
-            notes.insert(0, NO_CLASSES)
-        looks.append(
-            Look(
-                photo=small,
-                seen=seen(photo, row),
-                guesses=guesses(logits[i], row) if "." in request.model else [],
-                heat=_heat(maps, i, photo, small, row) if maps else None,
-                target=_target_name(maps, i, row) if maps else None,
-                notes=notes,
-            )
+    small = [fit_page(photo) for photo in photos]
+    boxes = [_box(photo, page, row) for photo, page in zip(photos, small, strict=True)]
+    options = _options(request, row, small, boxes)
+    maps, problem = _explain(request, options, model, x, progress)
+    drawn = _draw(request, maps, row, small, boxes) if maps else [None] * len(photos)
+    notes = [problem] if problem else maps.notes if maps else []
+    if "." in request.model and row.labels is None:
+        notes = [NO_CLASSES, *notes]
+    return [
+        Look(
+            photo=small[i],
+            seen=seen(photo, row),
+            guesses=guesses(logits[i], row) if "." in request.model else [],
+            map=drawn[i],
+            asking=_asking(maps, small[i], boxes[i]) if options.get("picture", i) == i else None,
+            notes=[*notes],
         )
-    return looks
+        for i, photo in enumerate(photos)
+    ]
 
 
 def prove(request: Request, photos: list[Image.Image], progress: explain.Progress = explain.silent) -> proof.Proof:
     """Try the chosen map on photos (RGB), beside controls. Raises EngineError."""
     row, model = recipe(request.model), STORE.get(request.model)
     x = torch.stack([preprocess(photo, row) for photo in photos]).to(device())
-    return proof.prove(model, x, request.method, progress, **_options(request, row))
+    boxes = [_box(photo, photo, row) for photo in photos]
+    return proof.prove(model, x, request.method, progress, **_options(request, row, photos, boxes))
 
 
 def fit_page(photo: Image.Image) -> Image.Image:
@@ -237,37 +257,79 @@ def fit_page(photo: Image.Image) -> Image.Image:
     return photo.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _maps(
-    request: Request, row: Checkpoint, model: Backbone, x: Tensor, progress: explain.Progress
+def _box(photo: Image.Image, page: Image.Image, row: Checkpoint) -> Box:
+    """Where what the model sees of a photo lies on its copy for the page."""
+    across, down = page.width / photo.width, page.height / photo.height
+    left, top, right, bottom = view(photo.size, row).box
+    return left * across, top * down, right * across, bottom * down
+
+
+def _options(request: Request, row: Checkpoint, photos: list[Image.Image], boxes: list[Box]) -> dict[str, Any]:
+    """What the chosen method is told; a clicked place becomes one of the region that the model sees, `boxes`."""
+    method = explain.METHODS[request.method]
+    options: dict[str, Any] = {}
+    if method.by_class:
+        options |= {"target": find_class(row, request.target), "contrast": find_class(row, request.contrast)}
+    if method.takes("layer"):
+        options |= {"layer": request.layer, "head": None if request.head < 0 else request.head}
+    if method.takes("tap") and request.layer >= 0:
+        stages = cost(row.architecture, row.size, row.num_classes).stages
+        if request.layer >= len(stages):
+            raise EngineError(f"This model has stages 0 to {len(stages) - 1}; {request.layer} is outside.")
+        options["tap"] = stages[request.layer]
+    if method.takes("joint"):
+        options["joint"] = request.together
+    if request.clicked and method.takes("query") and request.clicked[0] < len(photos):
+        i, (down, across) = request.clicked
+        left, top, right, bottom = boxes[i]
+        place = (down * photos[i].height - top) / (bottom - top), (across * photos[i].width - left) / (right - left)
+        if not all(0 <= share <= 1 for share in place):
+            raise EngineError("The place that was clicked lies outside what the model saw: click inside the crop.")
+        options["query"] = place
+        if method.takes("picture"):
+            options["picture"] = i
+    return options
+
+
+def _explain(
+    request: Request, options: dict[str, Any], model: Backbone, x: Tensor, progress: explain.Progress
 ) -> tuple[explain.Explanation | None, str | None]:
     """Make the maps asked for, or say in a sentence why there are none."""
-    options = _options(request, row)
     if explain.METHODS[request.method].slow:
-        options["progress"] = progress
+        options = options | {"progress": progress}
     try:
         return explain.explain(model, x, request.method, **options), None
     except explain.ExplanationError as error:
         return None, str(error)
 
 
-def _options(request: Request, row: Checkpoint) -> dict[str, Any]:
-    """What the chosen method is told."""
-    if explain.METHODS[request.method].by_class:
-        return {"target": find_class(row, request.target), "contrast": find_class(row, request.contrast)}
-    if request.method == "attention":
-        return {"layer": request.layer, "head": None if request.head < 0 else request.head}
-    return {}
+def _draw(
+    request: Request, maps: explain.Explanation, row: Checkpoint, photos: list[Image.Image], boxes: list[Box]
+) -> list[Map]:
+    """Lay each map over its photo."""
+    raw = [values.double().numpy() for values in maps.raw]
+    features = raw[0].ndim == 3
+    groups = [raw] * len(raw) if request.together else [[values] for values in raw]  # what shares each map's colours
+    drawn = []
+    for i, (values, group, photo, box) in enumerate(zip(raw, groups, photos, boxes, strict=True)):
+        top = None
+        if features:
+            low, high = np.quantile(group, (0.02, 0.98), axis=(0, 2, 3))
+            layer = render.feature_layer(values, photo.size, box, low, high)
+        else:
+            top = render.common_top(group, request.signed)
+            layer = render.layer(values, photo.size, box, top, request.signed)
+        known = {"model": request.model, **export.facts(maps, i)}
+        drawn.append(Map(layer, values, known, _target_name(maps, i, row), top))
+    return drawn
 
 
-def _heat(maps: explain.Explanation, i: int, photo: Image.Image, small: Image.Image, row: Checkpoint) -> Image.Image:
-    scale = small.width / photo.width, small.height / photo.height
-    left, top, right, bottom = view(photo.size, row).box
-    box = left * scale[0], top * scale[1], right * scale[0], bottom * scale[1]
-    if maps.raw.ndim == 3:
-        return render.layer(maps.raw[i].float().numpy(), small.size, box)
-    values = maps.raw.double().numpy()  # (B, 3, h, w)
-    low, high = np.quantile(values, (0.02, 0.98), axis=(0, 2, 3))
-    return render.feature_layer(values[i], small.size, box, low, high)
+def _asking(maps: explain.Explanation | None, photo: Image.Image, box: Box) -> Place | None:
+    """Where on a photo the place that a map is about lies."""
+    if maps is None or maps.query is None:
+        return None
+    (down, across), (left, top, right, bottom) = maps.query, box
+    return (top + down * (bottom - top)) / photo.height, (left + across * (right - left)) / photo.width
 
 
 def _target_name(maps: explain.Explanation, i: int, row: Checkpoint) -> str | None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from typing import Any
 
 from torch import Tensor
@@ -43,6 +44,10 @@ class Method:
     run: Callable[..., Explanation]
     obstacle: Obstacle  # why it cannot be had from a model; None: it can
     slow: bool = False  # takes so many forwards that it tells its `progress`
+
+    def takes(self, option: str) -> bool:
+        """Whether `explain` may be given this option for it."""
+        return option in signature(self.run).parameters
 
 
 @dataclass(frozen=True)
@@ -127,8 +132,8 @@ METHODS = {
         slow("occlusion", "Occlusion", "about 180 forwards", explain_occlusion),
         slow("ablation", "Ablation of a grid", "197 forwards", explain_ablation),
         classless("pca", "Patch features (PCA)", "about 1.1 forwards", explain_pca),
-        classless("similarity", "Patches like the middle one", "about 1 forward", explain_similarity),
-        classless("influence", "What reaches the middle", "about 3 forwards", explain_influence),
+        classless("similarity", "Patches alike (cosine)", "about 1 forward", explain_similarity),
+        classless("influence", "Effective receptive field", "about 3 forwards", explain_influence),
     )
 }
 

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from explain.result import Explanation, ExplanationError
+from explain.sinks import tell_of_no_place, tell_of_sinks
+from explain.taps import cell_at
 from zoo.base import Backbone
-from zoo.probe import AttentionRecord, Grid, probe
+from zoo.probe import STAGES, AttentionRecord, Grid, probe
 
 
 def readout_mass(model: Backbone, grid: Grid, batch: int) -> Tensor:
@@ -96,11 +98,7 @@ def explain_rollout(model: Backbone, x: Tensor) -> Explanation:
     result = Explanation(as_map(mass, grid), "rollout", f"{len(records)} attention layers")
     if unlike:
         result.notes.append("This model's attention is no plain share: sizes are followed, each row scaled to one.")
-    lost = 1 - mass.sum(1)
-    if lost.max() > 0.02:
-        result.notes.append(f"{100 * lost.max():.0f} % of what was read fell on padding outside the picture.")
-    if grid.prefix and (off := mass[:, : grid.prefix].sum(1).max()) > 0.02:
-        result.notes.append(f"{100 * off:.0f} % stayed on tokens that stand for no place, such as the class token.")
+    result.notes += tell_of_no_place(model, mass, grid)
     result.warn_if_even()
     return result
 
@@ -121,27 +119,42 @@ def explain_attention(
         model(x[:1])
     kinds = [record.kind for record in seen.attention]
     wanted = _choose([i for i, kind in enumerate(kinds) if kind == "token"], layer)
+    features: list[Tensor] = []  # of the keys: what the stage in front of the layer gave, if one ends there
 
     def keep(i: int, weights: Tensor) -> Tensor:
+        if i == wanted:
+            features.extend(tap.as_map() for tap in seen.taps.values())
+        seen.taps.clear()
         return weights.cpu() if i == wanted else weights[:, :0]
 
-    with torch.inference_mode(), probe(attention=keep) as seen:
+    with torch.inference_mode(), probe(taps=STAGES, attention=keep) as seen:
         model(x)
         record = seen.attention[wanted]
-        heads = record.weights.shape[1]
-        if head is not None and not 0 <= head < heads:
-            raise ExplanationError(f"This layer has heads 0 to {heads - 1}; {head} is outside.")
-        grid = record.geometry.q_grid
-        mass = readout_mass(model, grid, len(x)).to(record.weights.dtype)
-        if query is not None and grid.tokens > 1:
-            mass = torch.zeros_like(mass)
-            row, col = int(query[0] * grid.height), int(query[1] * grid.width)
-            mass[:, grid.prefix + min(row, grid.height - 1) * grid.width + min(col, grid.width - 1)] = 1.0
-        raw = as_map(record.pullback(mass, head), record.geometry.k_grid)
+        mass = record.pullback(_asking(model, record, len(x), head, query), head)
+    raw = as_map(mass, record.geometry.k_grid)
     source = next((name for name, module in model.named_modules() if module is record.layer), f"layer {wanted}")
-    result = Explanation(raw, "attention", source if head is None else f"{source}, head {head}")
+    result = Explanation(raw, "attention", source if head is None else f"{source}, head {head}", query=query)
+    result.notes += tell_of_no_place(model, mass, record.geometry.k_grid)
+    if features and features[-1].shape[2:] == raw.shape[1:]:
+        result.notes += tell_of_sinks(raw, features[-1].cpu())
     result.warn_if_even()
     return result
+
+
+def _asking(
+    model: Backbone, record: AttentionRecord, batch: int, head: int | None, query: tuple[float, float] | None
+) -> Tensor:
+    """Put the mass on those queries of a layer that ask. -> (B, Nq)."""
+    heads = record.weights.shape[1]
+    if head is not None and not 0 <= head < heads:
+        raise ExplanationError(f"This layer has heads 0 to {heads - 1}; {head} is outside.")
+    grid = record.geometry.q_grid
+    mass = readout_mass(model, grid, batch).to(record.weights.dtype)
+    if query is not None and grid.tokens > grid.prefix:
+        row, col = cell_at(grid.shape, query)
+        mass = torch.zeros_like(mass)
+        mass[:, grid.prefix + row * grid.width + col] = 1.0
+    return mass
 
 
 def _choose(layers: list[int], layer: int) -> int:

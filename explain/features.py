@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from explain.result import Explanation, ExplanationError
-from explain.taps import find_tap
+from explain.taps import cell_at, find_tap
 from zoo.base import Backbone
 from zoo.probe import probe
 
@@ -24,44 +24,46 @@ def principal_components(features: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return x @ (directions * largest.sign()).T, power[:count] / power.sum().clamp(min=torch.finfo(power.dtype).tiny)
 
 
-def explain_pca(model: Backbone, x: Tensor, tap: str = "cam") -> Explanation:
+def explain_pca(model: Backbone, x: Tensor, tap: str = "cam", joint: bool = True) -> Explanation:
     """Show the three directions in which the features at a tap differ most. x (B, 3, H, W) -> (B, 3, h, w).
 
-    The directions are those of all pictures together, so the same colour means the same in each. Oquab et al. 2023,
-    DINOv2, arXiv:2304.07193, section 7.5.
+    `joint`: the directions are those of all pictures together, so the same colour means the same in each; otherwise
+    each picture has its own. Oquab et al. 2023, DINOv2, arXiv:2304.07193, section 7.5.
     """
     with torch.inference_mode(), probe(taps={tap}) as seen:
         model(x)
     features = find_tap(seen.taps, tap).as_map()  # (B, C, h, w)
     batch, channels, height, width = features.shape
-    if batch * height * width <= COMPONENTS or channels < COMPONENTS:
+    groups = features.movedim(1, -1).flatten(1, 2)  # (B, h * w, C)
+    groups = groups.flatten(0, 1)[None] if joint else groups
+    if groups.shape[1] <= COMPONENTS or channels < COMPONENTS:
         raise ExplanationError(f"The features at {tap!r} are too few to tell directions: {batch} x {height} x {width}.")
-    values, share = principal_components(features.movedim(1, -1).flatten(0, 2), COMPONENTS)
-    raw = values.T.view(COMPONENTS, batch, height, width).transpose(0, 1)
+    found = [principal_components(group, COMPONENTS) for group in groups]
+    raw = torch.cat([values for values, _ in found]).view(batch, height, width, COMPONENTS).movedim(-1, 1)
+    held = torch.stack([share.sum() for _, share in found])
     result = Explanation(raw.cpu(), "pca", tap)
-    result.notes.append(f"The three colours hold {100 * share.sum():.0f} % of what differs between places.")
+    result.notes.append(f"The three colours hold {100 * held.min():.0f} % of what differs between places.")
     return result
 
 
-def _at(grid: tuple[int, int], query: tuple[float, float]) -> tuple[int, int]:
-    """The cell of a grid that holds a place, (down, across) from 0 to 1."""
-    row, col = (min(int(share * cells), cells - 1) for share, cells in zip(query, grid, strict=True))
-    return row, col
-
-
 def explain_similarity(
-    model: Backbone, x: Tensor, query: tuple[float, float] = (0.5, 0.5), tap: str = "cam"
+    model: Backbone,
+    x: Tensor,
+    query: tuple[float, float] = (0.5, 0.5),
+    picture: int | None = None,
+    tap: str = "cam",
 ) -> Explanation:
     """Cosine between the features at one place and at every other. x (B, 3, H, W) -> maps (B, h, w) from -1 to 1.
 
-    `query` is a place in the picture, (down, across) from 0 to 1.
+    `query` is a place, (down, across) from 0 to 1: of that `picture`, which all are compared with, or of each its own.
     """
     with torch.inference_mode(), probe(taps={tap}) as seen:
         model(x)
     features = find_tap(seen.taps, tap).as_map()
-    row, col = _at((features.shape[2], features.shape[3]), query)
-    raw = torch.cosine_similarity(features, features[:, :, row, col, None, None], dim=1)
-    return Explanation(raw.cpu(), "similarity", f"{tap}, row {row + 1} and column {col + 1}")
+    row, col = cell_at((features.shape[2], features.shape[3]), query)
+    asking = features if picture is None else features[picture, None]
+    raw = torch.cosine_similarity(features, asking[:, :, row, col, None, None], dim=1)
+    return Explanation(raw.cpu(), "similarity", f"{tap}, row {row + 1} and column {col + 1}", query=query)
 
 
 def explain_influence(
@@ -76,8 +78,10 @@ def explain_influence(
         x = x.detach().clone().requires_grad_()
         model(x)
         features = find_tap(seen.taps, tap).as_map()
-        row, col = _at((features.shape[2], features.shape[3]), query)
+        row, col = cell_at((features.shape[2], features.shape[3]), query)
         (gradient,) = torch.autograd.grad(features[:, :, row, col].norm(dim=1).sum(), x)
-    result = Explanation(gradient.abs().sum(1).cpu(), "influence", f"{tap}, row {row + 1} and column {col + 1}")
+    result = Explanation(
+        gradient.abs().sum(1).cpu(), "influence", f"{tap}, row {row + 1} and column {col + 1}", query=query
+    )
     result.warn_if_empty(torch.finfo(torch.float32).tiny)
     return result

@@ -42,8 +42,8 @@ class Scorer:
             x = x.detach().clone().requires_grad_()
             return torch.autograd.grad(self(x, i).sum(), x)[0]
 
-    def explanation(self, raw: list[Tensor], method: str, source: str) -> Explanation:
-        result = Explanation(torch.stack(raw).cpu(), method, source, self.targets, self.contrast, self.score)
+    def explanation(self, raw: list[Tensor], method: str, source: str, seed: int | None = None) -> Explanation:
+        result = Explanation(torch.stack(raw).cpu(), method, source, self.targets, self.contrast, self.score, seed=seed)
         result.warn_if_empty(torch.finfo(torch.float32).tiny)
         return result
 
@@ -157,7 +157,7 @@ def explain_smooth_grad(
         return score.gradient(many + NOISE * (x[i].max() - x[i].min()) * noise, i)
 
     raw = [mean.abs().amax(0) for mean in _sampled(score, x, samples, seed, progress, value)]
-    return score.explanation(raw, "smooth_grad", f"picture, {samples} samples, seed {seed}")
+    return score.explanation(raw, "smooth_grad", f"picture, {samples} samples", seed)
 
 
 def explain_gradient_shap(
@@ -183,7 +183,7 @@ def explain_gradient_shap(
         return (many - start) * score.gradient(start + share * (many - start), i)
 
     raw = [mean.sum(0) for mean in _sampled(score, x, samples, seed, progress, value)]
-    return score.explanation(raw, "gradient_shap", f"picture, {samples} samples, seed {seed}")
+    return score.explanation(raw, "gradient_shap", f"picture, {samples} samples", seed)
 
 
 class _GuidedRelu(torch.autograd.Function):

@@ -4,6 +4,7 @@ Both take the gradient of the class score with respect to every attention matrix
 (zoo/probe.py), as in explain/attention.py.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -12,9 +13,8 @@ from torch import Tensor
 from explain.attention import as_map, readout_mass, spread, token_records, walk
 from explain.cam import pick_targets, scores
 from explain.result import Explanation, ExplanationError
-from explain.taps import stage_names
 from zoo.base import Backbone
-from zoo.probe import AttentionRecord, Probe, probe
+from zoo.probe import STAGES, AttentionRecord, Probe, probe
 from zoo.weights import available_memory
 
 
@@ -35,7 +35,7 @@ class _Budget:
         return weights
 
 
-def _look(model: Backbone, x: Tensor, taps: list[str]) -> tuple[Tensor, Probe]:
+def _look(model: Backbone, x: Tensor, taps: Sequence[str]) -> tuple[Tensor, Probe]:
     with torch.enable_grad(), probe(taps=taps, attention=_Budget(), gradient=True) as seen:
         return model(x), seen
 
@@ -79,7 +79,7 @@ def explain_legrad(
     The positive gradient of each layer's score with respect to its attention, in the mean over heads, queries and
     layers; where a learned query reads the tokens, its layer alone. Bousselham et al. 2024, arXiv:2404.03214.
     """
-    logits, seen = _look(model, x, stage_names())
+    logits, seen = _look(model, x, STAGES)
     records = token_records(seen.attention)
     targets = pick_targets(logits, target)
     score = scores(logits, targets, contrast)

@@ -1,5 +1,7 @@
 """Draw a map: colours, and its exact place on the photo. Values stay untouched in explain/result.py."""
 
+from collections.abc import Iterable
+
 import matplotlib
 import numpy as np
 from PIL import Image
@@ -13,11 +15,16 @@ def heat(values: np.ndarray, top: float | None = None, signed: bool = False) -> 
     Without `signed` the negative part is drawn as zero; with it, blue speaks against and red for. Without `top`, the
     map's own largest value.
     """
-    top = float(np.abs(values if signed else values.clip(0)).max()) if top is None else top
+    top = common_top([values], signed) if top is None else top
     share = values / top if top > 0 else np.zeros_like(values)
     share = (share + 1) / 2 if signed else share
     colours = matplotlib.colormaps[SIGNED if signed else SEQUENTIAL](share.clip(0, 1), bytes=True)
     return Image.fromarray(colours[..., :3])
+
+
+def common_top(maps: Iterable[np.ndarray], signed: bool = False) -> float:
+    """The value that gets the last colour when maps, of several pictures or models, are to be compared by eye."""
+    return max((float((np.abs(values) if signed else values).max()) for values in maps), default=0.0)
 
 
 def register(values: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:

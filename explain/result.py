@@ -30,6 +30,8 @@ class Explanation:
     target: list[int] | None = None  # class a picture; None where the map does not depend on a class
     contrast: int | None = None  # the map is for target less this class
     score: list[float] | None = None  # logit of the target, less that of the contrast
+    query: tuple[float, float] | None = None  # place in the picture, (down, across) from 0 to 1, that was asked about
+    seed: int | None = None  # of the noise, where there is some
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)  # what a person should know of the map, a sentence each
 

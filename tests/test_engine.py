@@ -62,7 +62,7 @@ def test_classes_as_a_person_types_them():
 def test_fresh_weights_give_no_guesses_but_a_map_and_a_latency():
     (look,) = engine.look(engine.Request("test_vit2", "rollout"), [PHOTO])
     assert look.guesses == []
-    assert look.heat.size == look.photo.size == (300, 200)
+    assert look.map.layer.size == look.photo.size == (300, 200)
     assert look.seen.size == (160, 160)
     assert engine.time_it("test_vit2", seconds=0.2).n >= 1
 
@@ -74,14 +74,14 @@ def test_photos_of_any_shape_fit_the_page():
 
 def test_a_method_that_a_model_lacks_is_a_note_and_the_guesses_stay():
     (look,) = engine.look(engine.Request("resnet18", "rollout"), [PHOTO])
-    assert look.heat is None
+    assert look.map is None
     assert look.notes == ["There is no attention to show: it is made of convolutions alone."]
 
 
 def test_features_are_drawn_in_colours_that_photos_share():
-    looks = engine.look(engine.Request("test_vit2", "pca"), [PHOTO, PHOTO.transpose(Image.Transpose.FLIP_LEFT_RIGHT)])
-    assert looks[0].heat.getbands() == ("R", "G", "B", "A")
-    assert looks[0].heat.tobytes() == looks[1].heat.tobytes()  # one colour everywhere, mirrored
+    looks = engine.look(engine.Request("test_vit2", "pca", together=True), [PHOTO, PHOTO.transpose(Image.Transpose.FLIP_LEFT_RIGHT)])
+    assert looks[0].map.layer.getbands() == ("R", "G", "B", "A")
+    assert looks[0].map.layer.tobytes() == looks[1].map.layer.tobytes()  # one colour everywhere, mirrored
 
 
 def test_a_map_is_tried_beside_controls():

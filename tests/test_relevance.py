@@ -7,13 +7,13 @@ import explain
 import explain.taps
 from explain.attention import readout_mass
 from tests.test_explain import build, noise
-from zoo.probe import probe, whole
+from zoo.probe import STAGES, probe, whole
 
 TOKENS = ["vit_cifar", "test_vit2", "deit_tiny_distilled_patch16_224"]
 
 
 def graph(model, x):
-    with torch.enable_grad(), probe(taps=explain.taps.stage_names(), attention=whole, gradient=True) as seen:
+    with torch.enable_grad(), probe(taps=STAGES, attention=whole, gradient=True) as seen:
         logits = model(x)
     return logits, seen
 

@@ -57,7 +57,7 @@ class Recipe:
 
 RECIPES = {
     "resnet32_cifar": Recipe(
-        epochs=80, lr=0.02, weight_decay=0.02, batch=512, smoothing=0.05, cutout=8, coarse=0.5, ema=0.99
+        epochs=80, lr=0.02, weight_decay=0.02, batch=512, smoothing=0.05, cutout=8, coarse=0.7, ema=0.99
     ),
     "vit_cifar": Recipe(epochs=18, lr=2e-3, coarse=0.6),
 }

@@ -2,17 +2,22 @@
 
 import base64
 import io
+import zipfile
 from html import escape
+from pathlib import Path
 
 from PIL import Image
 
 import engine
+import explain
 import zoo
+from explain import export
 from explain.proof import Proof
 from zoo.catalogue import Checkpoint
 from zoo.cost import cost
 from zoo.latency import Timing
 
+ASK = "Click a place in the photo to ask about it."
 RESTRICTED = ("nc", "noncommercial", "research")  # parts of the licences that do not allow every use
 
 
@@ -83,26 +88,63 @@ def timing(result: Timing) -> str:
     )
 
 
-def looks(shown: list[tuple[str, engine.Look | str]], model: str) -> str:
+def looks(shown: list[tuple[str, engine.Look | str]], model: str, method: str) -> str:
     """A card a photo, in their order: what the model made of it, or the sentence that says why there is nothing."""
-    return f'<div class="cards">{"".join(card(title, look, model) for title, look in shown)}</div>'
+    good = 0
+    articles = []
+    for title, look in shown:
+        articles.append(refusal(title, look) if isinstance(look, str) else card(title, look, good, model, method))
+        good += not isinstance(look, str)
+    return f'<div class="cards">{"".join(articles)}</div>'
 
 
-def card(title: str, look: engine.Look | str, model: str) -> str:
-    if isinstance(look, str):
-        return f'<article class="card"><h3>{escape(title)}</h3>{notice(look)}</article>'
-    heat = f'<img class="heat" alt="" src="{image_source(look.heat, lossless=True)}">' if look.heat else ""
-    target = f"Map for {look.target}" if look.target else ("Map" if look.heat else "")
+def refusal(title: str, sentence: str) -> str:
+    return f'<article class="card"><h3>{escape(title)}</h3>{notice(sentence)}</article>'
+
+
+def card(title: str, look: engine.Look, number: int, model: str, method: str) -> str:
+    """What the model made of one photo, the `number`th that could be read."""
     height, width = look.seen.height, look.seen.width
     small = " pixels" if max(height, width) < 100 else ""
     notes = "".join(f"<p>{escape(note)}</p>" for note in look.notes)
     photo = f'<img alt="{escape(describe(look, model))}" src="{image_source(look.photo)}">'
+    heat = f'<img class="heat" alt="" src="{image_source(look.map.layer, lossless=True)}">' if look.map else ""
+    asks = explain.METHODS[method].takes("query")
+    stack = f'<div class="stack asks" data-photo="{number}">' if asks else '<div class="stack">'
+    caption = " ".join([*legend(look.map), *([ASK] if asks else [])])
     return f"""<article class="card"><h3>{escape(title)}</h3>
 <div class="pictures">
-<figure class="photo"><div class="stack">{photo}{heat}</div><figcaption>{escape(target)}</figcaption></figure>
+<figure class="photo">{stack}{photo}{heat}{ring(look.asking)}</div>
+<figcaption>{escape(caption)} {save_link(title, look)}</figcaption></figure>
 <figure class="seen{small}"><img alt="The crop that the model saw" src="{image_source(look.seen, lossless=True)}">
 <figcaption>What the model saw: {width} x {height}</figcaption></figure>
 </div>{bars(look.guesses)}<div class="notes">{notes}</div></article>"""
+
+
+def legend(drawn: engine.Map | None) -> list[str]:
+    """What the map is for, and what its strongest colour stands for."""
+    if drawn is None:
+        return []
+    what = f"Map for {drawn.target}" if drawn.target else "Map"
+    return [f"{what}." if drawn.top is None else f"{what}; its strongest colour stands for {drawn.top:.3g}."]
+
+
+def save_link(title: str, look: engine.Look) -> str:
+    """The map's files, packed into the link itself: nothing of a visitor's lies on the server."""
+    if look.map is None:
+        return ""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in export.files(look.map.values, look.map.facts, look.photo, look.map.layer).items():
+            archive.writestr(name, content)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    name = escape(f"{Path(title).stem}.{look.map.facts['method']}.zip")
+    return f'<a download="{name}" href="data:application/zip;base64,{data}">Save it (PNG, NPY, JSON)</a>'
+
+
+def ring(place: engine.Place | None) -> str:
+    """A mark on the place that is asked about."""
+    return f'<i class="ring" style="top:{100 * place[0]:.2f}%;left:{100 * place[1]:.2f}%"></i>' if place else ""
 
 
 def bars(guesses: list[engine.Guess]) -> str:
@@ -117,7 +159,7 @@ def bars(guesses: list[engine.Guess]) -> str:
 def describe(look: engine.Look, model: str) -> str:
     """The picture in words, for those who do not see it."""
     said = f"{model} says {look.guesses[0].label}" if look.guesses else f"shown to {model}"
-    return f"Photo; {said}" + (f"; laid over it, the map for {look.target}" if look.target else "")
+    return f"Photo; {said}" + (f"; laid over it, the map for {look.map.target}" if look.map and look.map.target else "")
 
 
 def proof(found: Proof, title: str) -> str:

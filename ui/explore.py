@@ -19,6 +19,14 @@ GRADIO_PHOTOS = Path(gr.__file__).parent / "media_assets" / "images"
 EXAMPLES = [str(GRADIO_PHOTOS / name) for name in ("cheetah.jpg", "lion.jpg", "bus.png", "tower.jpg")]
 MOST_PHOTOS = 12
 FRESH_INSTEAD = "Its structure and its latency can be had all the same: choose fresh weights, the last under Weights."
+# A click on a photo whose method takes a place: its number, and the place in it, from 0 to 1.
+TELL_CLICK = """element.addEventListener('click', (event) => {
+    const stack = event.target.closest('.stack.asks');
+    if (!stack) return;
+    const box = stack.getBoundingClientRect();
+    const down = (event.clientY - box.top) / box.height, across = (event.clientX - box.left) / box.width;
+    trigger('select', {index: [Number(stack.dataset.photo), down, across]});
+});"""
 SET_OPACITY = "(v) => { document.documentElement.style.setProperty('--heat', v); }"
 
 
@@ -36,6 +44,8 @@ class Parts:
     contrast: gr.Textbox
     layer: gr.Dropdown
     head: gr.Dropdown
+    signed: gr.Checkbox
+    together: gr.Checkbox
     opacity: gr.Slider
     notice: gr.HTML
     timing: gr.HTML
@@ -48,7 +58,8 @@ class Parts:
     @property
     def choice(self) -> list:
         """What an engine.Request is made of, in its order."""
-        return [self.picker.model, self.method, self.target, self.contrast, self.layer, self.head]
+        how = [self.method, self.target, self.contrast, self.layer, self.head, self.signed, self.together]
+        return [self.picker.model, *how]
 
 
 def layout() -> Parts:
@@ -77,17 +88,20 @@ def layout() -> Parts:
                 target = gr.Textbox(label="Class", placeholder="first guess", elem_id="class", min_width=120)
                 contrast = gr.Textbox(label="Against", placeholder="no other class", elem_id="against", min_width=120)
                 opacity = gr.Slider(0, 1, 0.55, label="Opacity", elem_id="opacity", min_width=150, buttons=[])
+            with gr.Row():
+                signed = gr.Checkbox(label="Show what speaks against, too", elem_id="signed", min_width=200)
+                together = gr.Checkbox(label="One colour scale for all photos", elem_id="together", min_width=200)
             notice = gr.HTML(elem_id="notice")
             with gr.Row():
                 timing = gr.HTML(elem_id="timing")
                 longer = gr.Button("Time it for 10 seconds", size="sm", elem_id="longer", scale=0, min_width=190)
-            results = gr.HTML(elem_id="results")
+            results = gr.HTML(elem_id="results", js_on_load=TELL_CLICK)
             prove = gr.Button("Can this map be trusted? Measure it", size="sm", elem_id="prove")
             proof = gr.HTML(elem_id="proof")
             address = gr.Textbox(label="Link to this choice", buttons=["copy"], interactive=False, elem_id="link")
     return Parts(
-        photos, examples, model, run, stop, method, target, contrast, layer, head, opacity, notice, timing, longer,
-        results, prove, proof, address,
+        photos, examples, model, run, stop, method, target, contrast, layer, head, signed, together, opacity, notice,
+        timing, longer, results, prove, proof, address,
     )  # fmt: skip
 
 
@@ -103,14 +117,14 @@ def wire(p: Parts, demo: gr.Blocks) -> None:
     written.then(None, p.link, None, js=link.TO_ADDRESS_BAR)
     p.opacity.input(None, p.opacity, None, js=SET_OPACITY)
     shown = [p.results, p.timing, p.notice]
-    looking = p.run.click(
-        look, [p.photos, *p.choice], shown, api_visibility="private", show_progress_on=p.results, **QUEUE
-    )
+    running: dict[str, Any] = dict(api_visibility="private", show_progress_on=p.results, **QUEUE)
+    looking = p.run.click(look, [p.photos, *p.choice], shown, **running)
+    asking = p.results.select(look, [p.photos, *p.choice], shown, **running)
     timing = p.longer.click(measure, model, [p.timing, p.notice], api_visibility="private", **QUEUE)
     proving = p.prove.click(
         prove, [p.photos, *p.choice], [p.proof, p.notice], api_visibility="private", show_progress_on=p.proof, **QUEUE
     )
-    p.stop.click(work.stop, None, None, cancels=[looking, timing, proving], **QUICK)
+    p.stop.click(work.stop, None, None, cancels=[looking, asking, timing, proving], **QUICK)
 
 
 def restore(request: gr.Request) -> list:
@@ -125,27 +139,30 @@ def restore(request: gr.Request) -> list:
         architecture, model = picker.show(choice.model)
     layer, head, target, contrast = offer(choice.model, choice.method, choice.layer, choice.head)
     target.value, contrast.value = choice.target, choice.contrast
-    return [architecture, model, choice.method, target, contrast, layer, head, notice]
+    return [architecture, model, choice.method, target, contrast, layer, head, choice.signed, choice.together, notice]
 
 
 def offer(model: str | None, method: str, layer: int, head: int) -> tuple:
-    """Show the choices that a method has: layer and head for attention, classes for class maps."""
+    """Show the choices that a method has: a layer, and a head of it for attention; classes for class maps."""
     if model is None:  # the page is still being filled
         return (gr.skip(),) * 4
-    row = engine.recipe(model)
-    layers = zoo.cost(row.architecture, row.size, row.num_classes).attention_layers if method == "attention" else ()
-    heads = max((count for _, count in layers), default=0)
-    depths = [("last", -1), *((f"{i}: {path}", i) for i, (path, _) in enumerate(layers))]
-    by_class = explain.METHODS[method].by_class
+    row, wanted = engine.recipe(model), explain.METHODS[method]
+    price = zoo.cost(row.architecture, row.size, row.num_classes)
+    if wanted.takes("layer"):
+        depths = [("last", -1), *((f"{i}: {path}", i) for i, (path, _) in enumerate(price.attention_layers))]
+        heads = max((count for _, count in price.attention_layers), default=0)
+    else:
+        stages = price.stages if wanted.takes("tap") else ()
+        depths, heads = [("where the head reads", -1), *((name, i) for i, name in enumerate(stages))], 0
     return (
-        gr.Dropdown(choices=depths, value=layer if layer < len(layers) else -1, visible=bool(layers)),
+        gr.Dropdown(choices=depths, value=layer if layer < len(depths) - 1 else -1, visible=len(depths) > 1),
         gr.Dropdown(
             choices=[("mean of all", -1), *((str(h), h) for h in range(heads))],
             value=head if head < heads else -1,
-            visible=bool(layers),
+            visible=heads > 0,
         ),
-        gr.Textbox(visible=by_class),
-        gr.Textbox(visible=by_class),
+        gr.Textbox(visible=wanted.by_class),
+        gr.Textbox(visible=wanted.by_class),
     )
 
 
@@ -165,15 +182,21 @@ def look(
     contrast: str,
     layer: int,
     head: int,
+    signed: bool,
+    together: bool,
     visitor: gr.Request,
+    event: gr.EventData,
     progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> Iterator[tuple]:
-    """Open the photos, have the weights, look, then time the model. A photo that cannot be read spoils no other."""
-    same = gr.skip()
+    """Open the photos, have the weights, look, then time the model. A photo that cannot be read spoils no other.
+
+    A click on a photo looks again, for that place, and leaves the time as it stands.
+    """
+    clicked, same = _place(event), gr.skip()
     if not paths:
         yield same, same, cards.notice("There is no photo yet: upload one, paste one, or take an example.")
         return
-    request = engine.Request(model, method, target, contrast, layer, head)
+    request = engine.Request(model, method, target, contrast, layer, head, signed, together, clicked)
     opened = [(Path(path).name, _open(path)) for path, _ in paths[:MOST_PHOTOS]]
     good = [photo for _, photo in opened if not isinstance(photo, str)]
     notes = [f"Only the first {MOST_PHOTOS} photos are looked at."] if len(paths) > MOST_PHOTOS else []
@@ -184,8 +207,8 @@ def look(
         shown = [(name, photo if isinstance(photo, str) else next(seen)) for name, photo in opened]
         if engine.recipe(model).source == engine.FRESH:
             notes.append("These weights are fresh and untrained: read the latency and the structure, not the map.")
-        yield cards.looks(shown, model), "", cards.notice(*notes)
-        if good:
+        yield cards.looks(shown, model, method), same if clicked else "", cards.notice(*notes)
+        if good and not clicked:
             progress(None, desc="Timing")
             yield same, cards.timing(work.time_it(model, 1.5)), same
     except work.StoppedError:
@@ -204,6 +227,8 @@ def prove(
     contrast: str,
     layer: int,
     head: int,
+    signed: bool,
+    together: bool,
     visitor: gr.Request,
     progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> tuple:
@@ -212,7 +237,7 @@ def prove(
     good = [photo for photo in opened if not isinstance(photo, str)]
     if not good:
         return gr.skip(), cards.notice("There is no photo yet: upload one, paste one, or take an example.")
-    request = engine.Request(model, method, target, contrast, layer, head)
+    request = engine.Request(model, method, target, contrast, layer, head, signed, together)
     try:
         work.fetch(model, progress)
         found = work.prove(request, good, work.steps(visitor.session_hash, progress, "Measuring"))
@@ -221,6 +246,14 @@ def prove(
         return gr.skip(), cards.notice("Stopped.")
     except (ValueError, zoo.WeightsError) as error:
         return gr.skip(), cards.notice(str(error))
+
+
+def _place(event: gr.EventData) -> tuple[int, engine.Place] | None:
+    """The number of the photo that was clicked, and where; None if it was the button."""
+    if not isinstance(event.target, gr.HTML):
+        return None
+    photo, down, across = event._data["index"]
+    return photo, (down, across)
 
 
 def _open(path: str):

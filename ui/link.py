@@ -15,8 +15,11 @@ FIELDS = {
     "against": "contrast",
     "layer": "layer",
     "head": "head",
+    "signed": "signed",
+    "together": "together",
 }
 BLANK = engine.Request(model="")
+BLANKS = {key: getattr(BLANK, field) for key, field in FIELDS.items()}
 
 # Puts the link into the address bar without loading the page again.
 TO_ADDRESS_BAR = "(link) => { history.replaceState(null, '', link || window.location.pathname); }"
@@ -25,7 +28,7 @@ TO_ADDRESS_BAR = "(link) => { history.replaceState(null, '', link || window.loca
 def write(request: engine.Request) -> str:
     """?model=...&method=..., with what is as it always is left out."""
     fields = {key: getattr(request, field) for key, field in FIELDS.items()}
-    told = {key: value for key, value in fields.items() if value != getattr(BLANK, FIELDS[key])}
+    told = {key: int(value) if value is True else value for key, value in fields.items() if value != BLANKS[key]}
     return "?" + urlencode(told)
 
 
@@ -44,6 +47,8 @@ def read(request: gr.Request) -> engine.Request | None:
             contrast=query.get("against", ""),
             layer=int(query.get("layer", BLANK.layer)),
             head=int(query.get("head", BLANK.head)),
+            signed="signed" in query,
+            together="together" in query,
         )
     except ValueError as error:
         raise engine.EngineError(

@@ -1,4 +1,4 @@
-"""What a forward pass costs, known before any weight is: parameters, multiply-adds, layers of attention.
+"""What a forward pass costs, known before any weight is: parameters, multiply-adds, layers to look at.
 
 The model is built and run on the meta device, where tensors have shapes and no numbers: nothing is loaded or computed.
 The first count of a process takes a second longer: PyTorch imports what knows these shapes.
@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.catalogue import for_architecture
-from zoo.probe import Probe, probe, whole
+from zoo.probe import STAGES, Probe, probe, whole
 from zoo.registry import create, variant
 
 USUAL_SIDE = 224  # pixels; where neither the config nor a checkpoint names a size
@@ -32,7 +32,8 @@ class Cost:
     weight_bytes: int  # the parameters in float32
     height: int  # of the picture, in pixels
     width: int
-    attention_layers: tuple[tuple[str, int], ...]  # (path of the module, heads), in the order in which they run
+    attention_layers: tuple[tuple[str, int], ...]  # between places: (path of the module, heads), in the order they run
+    stages: tuple[str, ...]  # taps behind the stages, or blocks
 
 
 def cost(architecture: str, size: tuple[int, int] | None = None, num_classes: int | None = None) -> Cost:
@@ -61,14 +62,15 @@ def _cost(architecture: str, height: int, width: int, num_classes: int | None) -
         model = create(architecture, **overrides)
     macs, seen = _forward(model, height, width)
     paths = {module: path for path, module in model.named_modules()}
-    heads = tuple((paths[record.layer], record.weights.shape[1]) for record in seen.attention)
+    between_places = [record for record in seen.attention if record.kind == "token"]
+    heads = tuple((paths[record.layer], record.weights.shape[1]) for record in between_places)
     parameters = sum(p.numel() for p in model.parameters())
-    return Cost(parameters, macs, parameters * torch.float32.itemsize, height, width, heads)
+    return Cost(parameters, macs, parameters * torch.float32.itemsize, height, width, heads, tuple(seen.taps))
 
 
 def _forward(model: nn.Module, height: int, width: int) -> tuple[int, Probe]:
     x = torch.empty(1, 3, height, width, device="meta")
-    with torch.no_grad(), probe(attention=whole) as seen, _Counter() as counter:
+    with torch.no_grad(), probe(STAGES, whole) as seen, _Counter() as counter:
         model(x)
     return counter.flops // 2, seen
 

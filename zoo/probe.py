@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Layout = Literal["NCHW", "NHWC", "NLC"]
+STAGES = tuple(f"stage{i}" for i in range(1, 101))  # what the taps behind the stages, or blocks, of a model are called
 
 
 class Grid(NamedTuple):
