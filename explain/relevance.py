@@ -83,7 +83,7 @@ def explain_legrad(
     records = token_records(seen.attention)
     targets = pick_targets(logits, target)
     score = scores(logits, targets, contrast)
-    stages = list(seen.taps.values())
+    stages = [stage for stage in seen.taps.values() if stage.layout == "NLC"]  # not those of convolutions
     if model.readout == "attention_pool":
         pairs = [(records[-1], score)]
     else:

@@ -30,7 +30,9 @@ def tell_of_no_place(model: Backbone, mass: Tensor, grid: Grid) -> list[str]:
     shares = {
         "padding outside the picture": 1 - mass.sum(1),
         "the class token" if read == 1 else f"the {read} class tokens": mass[:, :read].sum(1),
-        f"{others} token{'s' * (others > 1)} that stand for no place": mass[:, read : grid.prefix].sum(1),
+        f"{others} token{'s that stand' if others > 1 else ' that stands'} for no place": mass[
+            :, read : grid.prefix
+        ].sum(1),
     }
     largest = {where: share.max().item() for where, share in shares.items()}
     return [f"{100 * share:.0f} % fell on {where}." for where, share in largest.items() if share > WORTH_SAYING]

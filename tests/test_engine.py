@@ -79,7 +79,8 @@ def test_a_method_that_a_model_lacks_is_a_note_and_the_guesses_stay():
 
 
 def test_features_are_drawn_in_colours_that_photos_share():
-    looks = engine.look(engine.Request("test_vit2", "pca", together=True), [PHOTO, PHOTO.transpose(Image.Transpose.FLIP_LEFT_RIGHT)])
+    photos = [PHOTO, PHOTO.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+    looks = engine.look(engine.Request("test_vit2", "pca", together=True), photos)
     assert looks[0].map.layer.getbands() == ("R", "G", "B", "A")
     assert looks[0].map.layer.tobytes() == looks[1].map.layer.tobytes()  # one colour everywhere, mirrored
 
@@ -103,3 +104,35 @@ def test_unknown_names_say_what_is_near():
         engine.recipe("resnet5O")
     with pytest.raises(KeyError, match="a1_in1k"):
         engine.recipe("resnet50.a1_in1")
+
+
+def test_a_clicked_place_is_asked_about_in_the_crop():
+    """The model sees the middle 160 x 160 of 168 x 253, which the photo becomes: 4 rows less at the top."""
+    photos = [PHOTO, PHOTO.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+    clicked = (1, (0.25, 0.5))
+    looks = engine.look(engine.Request("test_vit2", "attention", clicked=clicked), photos)
+    for look in looks:  # every photo is asked at the same place
+        assert look.asking == pytest.approx((0.25, 0.5))
+        assert look.map.facts["query"] == pytest.approx(((0.25 * 168 - 4) / 160, 0.5), abs=0.001)
+    alike = engine.look(engine.Request("test_vit2", "similarity", clicked=clicked), photos)
+    assert [look.asking is None for look in alike] == [True, False]  # both photos are compared with the one place
+    assert engine.look(engine.Request("test_vit2", "grad_cam", clicked=clicked), photos)[0].asking is None
+    with pytest.raises(engine.EngineError, match="outside what the model saw"):
+        engine.look(engine.Request("test_vit2", "attention", clicked=(0, (0.5, 0.01))), photos)
+
+
+def test_one_scale_for_all_photos():
+    photos = [PHOTO, Image.new("RGB", (40, 40), (250, 250, 250))]
+    alone, together = (
+        engine.look(engine.Request("test_vit2", target="3", together=together), photos) for together in (False, True)
+    )
+    own = [look.map.values.max() for look in alone]
+    assert [look.map.top for look in alone] == own
+    assert [look.map.top for look in together] == [max(own)] * 2
+
+
+def test_a_layer_of_a_class_map_by_its_number():
+    looks = [engine.look(engine.Request("test_vit2", layer=layer), [PHOTO])[0] for layer in (-1, 0)]
+    assert [look.map.facts["source"] for look in looks] == ["cam", "stage1"]
+    with pytest.raises(engine.EngineError, match="stages 0 to"):
+        engine.look(engine.Request("test_vit2", layer=99), [PHOTO])

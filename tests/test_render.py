@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from explain.render import heat, layer, overlay, register
+from explain.render import common_top, heat, layer, overlay, register
 
 
 def test_a_map_over_the_whole_photo_keeps_its_cells_at_their_centres():
@@ -51,3 +51,20 @@ def test_a_layer_leaves_the_photo_alone_outside_the_crop():
         20,
         30,
     )
+
+
+def test_a_common_scale_is_the_largest_of_all_maps():
+    maps = [np.array([[1.0, -9.0]]), np.array([[4.0, 2.0]])]
+    assert common_top(maps) == 4
+    assert common_top(maps, signed=True) == 9
+    assert common_top([]) == 0
+    weak, strong = (np.asarray(heat(values, top=4)) for values in maps)
+    assert np.array_equal(weak[0, 0], np.asarray(heat(np.array([[1.0, 4.0]])))[0, 0])
+    assert strong[0, 0].astype(int).sum() > weak[0, 0].astype(int).sum()
+
+
+def test_signed_colours_are_white_at_zero_and_blue_against():
+    against, nothing, speaks_for = np.asarray(heat(np.array([[-2.0, 0.0, 2.0]]), signed=True))[0].astype(int)
+    assert against[2] > against[0]
+    assert speaks_for[0] > speaks_for[2]
+    assert nothing.min() > 240
