@@ -14,6 +14,7 @@ from explain.cam import explain_cam, explain_eigen_cam, explain_score_cam
 from explain.covering import explain_ablation, explain_occlusion
 from explain.features import explain_influence, explain_pca, explain_similarity
 from explain.pixels import (
+    explain_conservative,
     explain_gradient_shap,
     explain_guided_backprop,
     explain_input_x_gradient,
@@ -124,6 +125,7 @@ METHODS = {
         quick("chefer", "Chefer's relevance", explain_chefer, needs_classes_and_attention),
         quick("legrad", "LeGrad", explain_legrad, needs_equal_layers),
         quick("saliency", "Saliency", explain_saliency),
+        quick("conservative", "Conservative relevance", explain_conservative, needs_classes_and_attention),
         quick("input_x_gradient", "Input x gradient", explain_input_x_gradient),
         slow("integrated_gradients", "Integrated gradients", "about 100 forwards", explain_integrated_gradients),
         slow("smooth_grad", "SmoothGrad", "about 50 forwards", explain_smooth_grad),

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from explain.cam import pick_targets, scores
 from explain.result import Explanation, ExplanationError, Progress, silent
 from zoo.base import Backbone
+from zoo.probe import frozen_attention, frozen_norm
 
 BATCH = 5  # pictures in one forward and backward: larger ones cost more memory and, on a CPU, more time for each
 NOISE = 0.15  # of the picture's range (Smilkov et al. 2017, section 3.2)
@@ -82,6 +83,18 @@ def explain_input_x_gradient(
     score = Scorer(model, x, target, contrast)
     raw = [(x[i] * score.gradient(x[i : i + 1], i)[0]).sum(0) for i in range(len(x))]
     return score.explanation(raw, "input_x_gradient", "picture")
+
+
+def explain_conservative(model: Backbone, x: Tensor, target: Target = None, contrast: int | None = None) -> Explanation:
+    """Gradient times picture, with attention weights and the norms' deviations taken as fixed. -> (B, H, W).
+
+    What a layer passes back then adds up to what it was given, but for biases and activations that bend (Ali et al.
+    2022, "XAI for Transformers: Better Explanations through Conservative Propagation", arXiv:2202.07304).
+    """
+    with frozen_norm(), frozen_attention():
+        result = explain_input_x_gradient(model, x, target, contrast)
+    result.method = "conservative"
+    return result
 
 
 def explain_integrated_gradients(

@@ -1,6 +1,7 @@
 """Maps against what they must be by arithmetic: identities, sums, geometry, and a model left as it was."""
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ SMALL = {
     "eva02_tiny_patch14_336": (56, 84),
     "vit_pe_core_tiny_patch16_384": (64, 96),
     "vit_tiny_patch16_dinov3_qkvb": (64, 96),
+    "cait_cifar": (32, 48),
 }
 # How to ask the methods of many forwards for few.
 FEW: dict[str, dict] = {
@@ -45,11 +47,11 @@ FEW: dict[str, dict] = {
 WITH_ATTENTION = [name for name in SMALL if zoo.create(name).no_attention is None]
 
 
-def build(name: str) -> zoo.Backbone:
+def build(name: str, **overrides: Any) -> zoo.Backbone:
     """A variant in float64 with weights that let every layer matter, frozen as a loaded one is."""
     with torch.device("meta"):
-        keys = zoo.create(name).state_dict()
-    return zoo.create_from(name, fill(keys)).requires_grad_(False)
+        keys = zoo.create(name, **overrides).state_dict()
+    return zoo.create_from(name, fill(keys), **overrides).requires_grad_(False)
 
 
 def noise(name: str, batch: int = 1) -> torch.Tensor:

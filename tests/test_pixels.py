@@ -1,5 +1,7 @@
 """Pixel methods where arithmetic tells the answer, and beside captum where its formula holds."""
 
+from functools import partial
+
 import pytest
 import torch
 from captum.attr import GuidedBackprop, InputXGradient, IntegratedGradients, Saliency
@@ -9,6 +11,7 @@ import explain
 import zoo
 from explain.pixels import blur
 from tests.test_explain import build, noise
+from zoo.layers.mlp import Mlp
 
 X = torch.randn(2, 3, 12, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 W = torch.randn(3, 12, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -126,3 +129,16 @@ def test_guided_backprop_is_refused_where_there_is_more_than_relu():
     for name, has in (("vit_cifar", "GELU, attention"), ("mobilenetv2_cifar", "ReLU6")):
         with pytest.raises(explain.ExplanationError, match=has):
             explain.explain(build(name), noise(name), "guided_backprop")
+
+
+def test_conservative_relevance_of_a_bias_free_relu_vit_adds_up_to_the_logit():
+    model = build("vit_cifar", mlp=partial(Mlp, act=nn.ReLU))
+    for key, parameter in model.named_parameters():
+        if key.endswith("bias") or key in ("cls_token", "pos_embed"):
+            parameter.data.zero_()
+    x = torch.randn(2, 3, 32, 48, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    logits = model(x)[:, 4]
+    found = explain.explain(model, x, "conservative", target=4).raw.sum((1, 2))
+    torch.testing.assert_close(found, logits, rtol=1e-4, atol=0)  # short by the norms' eps alone
+    plain = explain.explain(model, x, "input_x_gradient", target=4).raw.sum((1, 2))
+    assert ((plain - logits).abs() > 0.1 * logits.abs()).all()

@@ -126,6 +126,7 @@ class Probe:
 
 _PROBE: ContextVar[Probe | None] = ContextVar("zoo_probe", default=None)
 _FREEZE_NORM: ContextVar[bool] = ContextVar("zoo_freeze_norm", default=False)
+_FREEZE_ATTENTION: ContextVar[bool] = ContextVar("zoo_freeze_attention", default=False)
 
 
 def whole(layer: int, weights: Tensor) -> Tensor:
@@ -164,6 +165,16 @@ def frozen_norm() -> Iterator[None]:
         yield
     finally:
         _FREEZE_NORM.reset(token)
+
+
+@contextmanager
+def frozen_attention() -> Iterator[None]:
+    """Treat attention weights as constants when differentiating: attention is then linear in its values (as above)."""
+    token = _FREEZE_ATTENTION.set(True)
+    try:
+        yield
+    finally:
+        _FREEZE_ATTENTION.reset(token)
 
 
 def _leaf(x: Tensor, seen: Probe) -> Tensor:
@@ -205,9 +216,10 @@ def attention(
     seen = _PROBE.get()
     if seen is not None and seen.keep is None:
         seen = None
-    if seen is None and fused is not None:
+    frozen = _FREEZE_ATTENTION.get()
+    if seen is None and not frozen and fused is not None:
         return fused()
-    if seen is None and mix_pre is None and mix_post is None:
+    if seen is None and not frozen and mix_pre is None and mix_post is None:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
     scores = (q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.transpose(-2, -1)
     if mix_pre is not None:
@@ -217,6 +229,8 @@ def attention(
     weights = scores.softmax(-1)
     if mix_post is not None:
         weights = mix_post(weights)
+    if frozen:
+        weights = weights.detach()
     if seen is not None and seen.keep is not None:
         weights = _leaf(weights, seen)
         seen.attention.append(AttentionRecord(layer, seen.keep(len(seen.attention), weights), geometry(), kind))
