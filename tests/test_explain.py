@@ -12,6 +12,7 @@ import zoo
 from explain.attention import readout_mass, spread
 from explain.cam import grad_cam, hires_cam
 from explain.features import principal_components
+from tests.test_families import lightest
 from tools.filled import fill
 from zoo.probe import Grid, frozen_norm, probe, whole
 
@@ -44,7 +45,9 @@ FEW: dict[str, dict] = {
     "occlusion": {"window": 16},
     "ablation": {"cells": 2},
 }
-WITH_ATTENTION = [name for name in SMALL if zoo.create(name).no_attention is None]
+MODELS = {name: zoo.create(name) for name in SMALL}
+WITH_ATTENTION = [name for name, model in MODELS.items() if model.no_attention is None]
+MEAN = [name for name, model in MODELS.items() if model.num_classes and model.readout in ("mean", "norm_mean")]
 
 
 def build(name: str, **overrides: Any) -> zoo.Backbone:
@@ -81,6 +84,14 @@ def test_behind_a_mean_grad_cam_is_the_class_activation_map(name):
     torch.testing.assert_close(cells * grad_cam(a, g), cam, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(cells * hires_cam(a, g), cam, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(cam.sum((1, 2)) / cells + linear.bias[3], logit, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", MEAN)
+def test_behind_a_mean_the_gradient_is_the_same_everywhere(name):
+    """So Grad-CAM and HiResCAM are one map."""
+    model, x = build(name), noise(name)
+    smooth, exact = (explain.explain(model, x, method).raw for method in ("grad_cam", "hires_cam"))
+    torch.testing.assert_close(smooth, exact, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["convnext_cifar", "test_convnext", "test_vit2"])
@@ -201,6 +212,18 @@ def test_every_method_runs_or_says_why_not(name):
             assert offer.reason.endswith(".")
             with pytest.raises(explain.ExplanationError, match=r"\.$"):
                 explain.explain(model, x, offer.method.key)
+
+
+def test_of_every_family_each_method_is_offered_or_refused_in_a_sentence_with_its_cost():
+    for name in lightest(1):
+        with torch.device("meta"):
+            model = zoo.create(name)
+        offers = explain.available(model)
+        assert [offer.method.key for offer in offers] == list(explain.METHODS)
+        for offer in offers:
+            assert offer.method.cost.endswith(("forward", "forwards", "channel"))
+            assert offer.ok == (offer.reason is None)
+            assert offer.ok or offer.reason.endswith("."), (name, offer.method.key)
 
 
 def test_principal_components_are_numpys_and_their_sign_is_fixed():

@@ -4,25 +4,11 @@ import pytest
 import torch
 
 import zoo
-from tests.test_families import GOLDENS
+from tests.test_families import GOLDENS, lightest
 from tools.filled import picture
 
 oracle = pytest.importorskip("tools.oracle", exc_type=ImportError)
 pytestmark = pytest.mark.oracle
-
-
-def lightest(count: int) -> list[str]:
-    """The variants of each family file that are quickest to compute, of those that are quick at all."""
-    files: dict[str, list[str]] = {}
-    for name, row in GOLDENS.items():
-        if int(row["parameters"]) < 40e6 and int(row["height"]) < 400:
-            files.setdefault(row["file"], []).append(name)
-
-    def work(name: str) -> int:
-        row = GOLDENS[name]
-        return int(row["parameters"]) * int(row["height"]) * int(row["width"])
-
-    return [name for names in files.values() for name in sorted(names, key=work)[:count]]
 
 
 @pytest.mark.parametrize("name", lightest(2))
