@@ -1,6 +1,5 @@
 """Weights from a file: what is read, what is refused, whether it fits the architecture and the memory."""
 
-import hashlib
 import pickle
 
 import pytest
@@ -9,7 +8,7 @@ from safetensors.torch import save_file
 
 import zoo
 from tests.test_weights import ARCHITECTURE, STATE, Code, sentence
-from zoo import catalogue, weights
+from zoo import weights
 
 
 def test_an_unknown_name_and_an_unknown_architecture(tmp_path):
@@ -86,13 +85,6 @@ def test_weights_that_lie_otherwise_are_adapted(tmp_path):
         strip = classmethod(lambda cls, state: {k.removeprefix("backbone."): v for k, v in state.items()})
         patch.setattr(model, "adapt", strip)
         assert weights.load_file(tmp_path / "a.safetensors", ARCHITECTURE).num_classes == 7
-
-
-def test_every_bundled_file_is_the_one_that_was_recorded():
-    sums = catalogue.BUNDLED / weights.SUMS
-    recorded = dict(reversed(line.split()) for line in sums.read_text().splitlines()) if sums.exists() else {}
-    files = catalogue.BUNDLED.glob("*.safetensors")
-    assert recorded == {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 GROUP = "sys/fs/cgroup/memory"

@@ -65,6 +65,8 @@ def source(row: Checkpoint) -> str:
         return "made fresh: untrained"
     if row.bundled:
         return '<span class="good">works offline</span>'
+    if row.source == "bundled":
+        return f'<span class="bad">but its file is missing: {escape(row.file.name)}</span>'
     return "already on this machine" if engine.is_local(row.name) else f"from {escape(row.source)}"
 
 

@@ -111,6 +111,7 @@ class Checkpoint:
 
     @property
     def bundled(self) -> bool:
+        """Whether its weights are here with the zoo; False, too, if their file was taken away."""
         return self.file.is_file()
 
     def at_test(self) -> "Checkpoint":
@@ -169,8 +170,8 @@ def _rows(file: Path) -> Iterator[dict[str, str]]:
 @cache
 def _checkpoints() -> dict[str, Checkpoint]:
     published = {row["name"]: _checkpoint(row) for row in _rows(ZOO / "checkpoints.tsv")}
-    own = (_checkpoint(_BUNDLED_DEFAULTS | row) for row in _rows(BUNDLED / "bundled.tsv"))
-    return {c.name: c for c in own if c.bundled} | published
+    own = {row["name"]: _checkpoint(_BUNDLED_DEFAULTS | row) for row in _rows(BUNDLED / "bundled.tsv")}
+    return own | published
 
 
 def _checkpoint(row: dict[str, str]) -> Checkpoint:
