@@ -48,6 +48,12 @@ FAMILIES = (
     "vit_small_patch16_rope_mixed_224",
     "vit_pe_core_base_patch16_224",
     "vit_small_patch16_dinov3",
+    "naflexvit_base_patch16_gap",
+    "resnet50_clip",
+    "vitamin_small_224",
+    "beit_base_patch16_224",
+    "beit3_base_patch16_224",
+    "cait_xxs24_224",
 )
 # Where captum's Grad-CAM looks, so that both look at the same tensor.
 MAPPED = {"resnet50": "layer4", "vit_small_patch16_224": "blocks.11.norm1", "swin_tiny_patch4_window7_224": "norm"}

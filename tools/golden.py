@@ -50,6 +50,7 @@ PLANS = {
     "swin": Plan({"depths": [2, 2, 2, 2]}),
     "swin_s3": Plan({"depths": [2, 2, 2, 2]}),
     "clip": Plan({"depth": 2}),
+    "clip_resnet": Plan({"width_factor": 0.25}, {"width": 0.25}, size=(64, 96)),
     "dinov2": Plan({"depth": 2}),
     "flexivit": Plan({"depth": 2}),
     "siglip": Plan({"depth": 2}),
@@ -64,6 +65,12 @@ PLANS = {
     "rope_vit": Plan({"depth": 2}),
     "pe": Plan({"depth": 2}),
     "dinov3": Plan({"depth": 2}),
+    "naflexvit": Plan({"depth": 2}, size=(64, 96)),
+    "vitamin": Plan({"depth": 2}),
+    "beit": Plan({"depth": 2}),
+    "beit_v2": Plan({"depth": 2}),
+    "beit3": Plan({"depth": 2}),
+    "cait": Plan({"depth": 2}),
 }
 
 

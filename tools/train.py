@@ -2,38 +2,31 @@
 
     python -m tools.train resnet32_cifar --data cifar10.tar
 
-The tar holds train/CLASS/*.jpg and test/CLASS/*.jpg of 32x32. Each epoch ends in runs/NAME.pt; the last one writes
-zoo/bundled/NAME.cifar10.safetensors in half precision and measures that file, as the app loads it, on the test half.
+Each epoch ends in runs/NAME.pt; behind the last one, tools/bundle.py puts the weights into zoo/bundled.
 """
 
 import argparse
-import csv
-import hashlib
-import io
-import tarfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from tools.bundle import export
+from tools.cifar import CLASSES, RUNS, accuracy, normalize, read_photos
 from zoo.base import Backbone
-from zoo.registry import create, create_from
+from zoo.latency import device_name
+from zoo.registry import create
 
-ROOT = Path(__file__).parent.parent
-RUNS, BUNDLED = ROOT / "runs", ROOT / "zoo" / "bundled"
-CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
 MARGIN = 4  # pixels by which a training picture may be shifted
+APART = "epochs", "seed"  # parts of a recipe that have columns of their own in the table of the bundle
 COARSE = 24  # side of the pictures at the start of a run, if its recipe says so
 
 
@@ -61,33 +54,6 @@ RECIPES = {
     ),
     "vit_cifar": Recipe(epochs=18, lr=2e-3, coarse=0.6),
 }
-
-
-def read_photos(tar: Path) -> dict[str, np.ndarray]:
-    """Decode the tar once: {train,test}_{x,y} with x (N, 32, 32, 3) uint8 and y (N,) int64. Kept in runs/."""
-    cache = RUNS / "cifar10.npz"
-    if cache.exists():
-        return dict(np.load(cache))
-    photos: dict[str, list] = {f"{half}_{part}": [] for half in ("train", "test") for part in "xy"}
-    with tarfile.open(tar) as archive:
-        for member in tqdm(archive, desc="decode", unit=" photo"):
-            if not member.name.endswith(".jpg"):
-                continue
-            half, label, _ = member.name.split("/")[-3:]
-            file = archive.extractfile(member)
-            assert file is not None
-            photos[f"{half}_x"].append(np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB")))
-            photos[f"{half}_y"].append(CLASSES.index(label))
-    arrays = {k: np.stack(v) if k.endswith("x") else np.array(v) for k, v in photos.items()}
-    RUNS.mkdir(exist_ok=True)
-    np.savez(cache, allow_pickle=False, **arrays)
-    return arrays
-
-
-def normalize(x: Tensor) -> Tensor:
-    """uint8 (B, H, W, 3) -> float (B, 3, H, W), channels last in memory."""
-    mean, std = (torch.tensor(v, device=x.device) for v in (MEAN, STD))
-    return ((x.float() / 255 - mean) / std).permute(0, 3, 1, 2)
 
 
 def augment(x: Tensor, y: Tensor, recipe: Recipe, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -206,46 +172,17 @@ class Run:
         return total / steps
 
 
-@torch.inference_mode()
-def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    """Percentage of the photos uint8 (N, 32, 32, 3) whose first guess is right."""
-    model.eval()
-    guesses = torch.cat([model(normalize(part)).argmax(1) for part in x.split(500)])
-    return 100 * (guesses == y).float().mean().item()
-
-
-def export(run: Run, test_x: Tensor, test_y: Tensor) -> None:
-    """Write the running mean in half precision; measure the written file; put both on record in zoo/bundled."""
-    file = BUNDLED / f"{run.name}.cifar10.safetensors"
-    state = {k: v.half() if v.is_floating_point() else v for k, v in run.mean.module.state_dict().items()}
-    save_file({k: v.contiguous().cpu() for k, v in state.items()}, file)
-    weights = {k: v.float() if v.is_floating_point() else v for k, v in load_file(file).items()}
-    model = create_from(run.name, weights).to(run.device)
-    facts = dict(
-        name=file.stem,
-        top1=f"{accuracy(model, test_x, test_y):.2f}",
-        parameters=sum(p.numel() for p in model.parameters()),
-        bytes=file.stat().st_size,
-        epochs=run.recipe.epochs,
-        seed=run.recipe.seed,
-        test_photos=len(test_y),
-    )
-    print(facts)
-    record({k: str(v) for k, v in facts.items()})
-
-
-def record(facts: dict[str, str]) -> None:
-    """Replace a checkpoint's line in bundled.tsv, and the list of sums that guards every file."""
-    table = BUNDLED / "bundled.tsv"
-    with table.open(newline="") as lines:
-        reader = csv.DictReader(lines, delimiter="\t")
-        rows, columns = list(reader), reader.fieldnames or list(facts)
-    with table.open("w", newline="") as lines:
-        writer = csv.DictWriter(lines, columns, delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([facts if row["name"] == facts["name"] else row for row in rows])
-    sums = ((hashlib.sha256(f.read_bytes()).hexdigest(), f.name) for f in sorted(BUNDLED.glob("*.safetensors")))
-    (BUNDLED / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for digest, name in sums))
+def export_run(run: Run, x: Tensor, y: Tensor) -> None:
+    """Put the running mean into the bundle, with how it came about."""
+    usual = {field.name: field.default for field in fields(Recipe)}
+    told = [f"{key} {value:g}" for key, value in asdict(run.recipe).items() if value != usual[key] and key not in APART]
+    facts = {
+        "recipe": ", ".join(["Muon and AdamW", *told]),
+        "epochs": run.recipe.epochs,
+        "device": f"{device_name(run.device)}, bf16",
+        "seed": run.recipe.seed,
+    }
+    export(run.name, run.mean.module.state_dict(), facts, x, y)
 
 
 def main() -> None:
@@ -256,7 +193,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    photos = {k: torch.from_numpy(v) for k, v in read_photos(args.data).items()}
+    photos = read_photos(args.data)
     margins = ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0))
     train_x = torch.from_numpy(np.pad(photos["train_x"].numpy(), margins, mode="reflect")).to(device)
     train_y, test_x, test_y = (photos[k].to(device) for k in ("train_y", "test_x", "test_y"))
@@ -268,7 +205,7 @@ def main() -> None:
             run.save()
             reached, seconds = accuracy(run.mean, test_x, test_y), time.perf_counter() - start
             print(f"{name} epoch {run.epoch}: loss {loss:.3f}, test {reached:.2f} %, {seconds:.0f} s", flush=True)
-        export(run, test_x, test_y)
+        export_run(run, test_x, test_y)
 
 
 if __name__ == "__main__":

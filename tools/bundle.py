@@ -1,0 +1,119 @@
+"""Put a trained model into zoo/bundled: written in half precision, measured as written, on record.
+
+zoo/bundled/bundled.tsv is the record, the table in zoo/bundled/README.md is drawn from it, SHA256SUMS guards the files.
+"""
+
+import csv
+import hashlib
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import trange
+
+from explain import explain
+from explain.proof import centre_map, mosaic, random_map, share_in_quadrant
+from tools.cifar import accuracy, normalize
+from zoo.base import Backbone
+from zoo.catalogue import BUNDLED
+from zoo.registry import create_from
+
+MOSAICS, BATCH = 400, 50
+README = BUNDLED / "README.md"
+# Columns of bundled.tsv that the README shows -> their headings there.
+SHOWN = {
+    "name": "checkpoint",
+    "parameters": "parameters",
+    "recipe": "recipe",
+    "epochs": "epochs",
+    "device": "device",
+    "seed": "seed",
+    "top1": "top-1 %",
+    "test_photos": "test photos",
+    "grad_cam": "Grad-CAM finds one of four, %",
+    "random": "random map",
+    "centre": "centre map",
+}
+
+
+def export(name: str, state: dict[str, Tensor], facts: dict[str, Any], x: Tensor, y: Tensor) -> None:
+    """Write weights, measure the written file on test photos uint8 (N, 32, 32, 3), put it on record with `facts`."""
+    file = BUNDLED / f"{name}.cifar10.safetensors"
+    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    save_file({k: v.contiguous().cpu() for k, v in half.items()}, file)
+    weights = {k: v.float() if v.is_floating_point() else v for k, v in load_file(file).items()}
+    model = create_from(name, weights).requires_grad_(False).to(x.device)
+    measured = {
+        "name": file.stem,
+        "top1": f"{accuracy(model, x, y):.2f}",
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "bytes": file.stat().st_size,
+        "test_photos": len(y),
+        **{key: f"{share:.1f}" for key, share in pointing(model, x, y).items()},
+    }
+    print(measured)
+    record({key: str(value) for key, value in (facts | measured).items()})
+
+
+def pointing(model: Backbone, x: Tensor, y: Tensor) -> dict[str, float]:
+    """Of mosaics of test photos of four classes: the per cent in which a map for one class is strongest on its photo.
+
+    Strongest: that quarter holds the most of the map's positive mass. A tie counts its share. Maps that know nothing of
+    the model stand beside Grad-CAM.
+    """
+    rng = torch.Generator().manual_seed(0)
+    found = {"grad_cam": 0.0, "random": 0.0, "centre": 0.0}
+    for _ in trange(MOSAICS // BATCH, desc=f"mosaics of {BATCH}"):
+        fours = [pick_four(y.cpu(), rng) for _ in range(BATCH)]
+        right = torch.randint(4, (BATCH,), generator=rng).tolist()
+        pictures = torch.stack([mosaic(list(normalize(x[four]))) for four in fours])
+        targets = [int(y[four[quarter]]) for four, quarter in zip(fours, right, strict=True)]
+        seeds = torch.randint(2**31, (BATCH,), generator=rng).tolist()
+        maps = {
+            "grad_cam": explain(model, pictures, "grad_cam", target=targets).raw,
+            "random": [random_map(picture, seed) for picture, seed in zip(pictures, seeds, strict=True)],
+            "centre": [centre_map(picture) for picture in pictures],
+        }
+        for name, heats in maps.items():
+            found[name] += sum(hit(heat, quarter) for heat, quarter in zip(heats, right, strict=True))
+    return {name: 100 * hits / MOSAICS for name, hits in found.items()}
+
+
+def pick_four(y: Tensor, rng: torch.Generator) -> Tensor:
+    """Numbers of four photos of four classes."""
+    order = torch.randperm(len(y), generator=rng)[:200]
+    _, first = np.unique(y[order].numpy(), return_index=True)
+    return order[first][torch.randperm(len(first), generator=rng)[:4]]
+
+
+def hit(heat: Tensor, quarter: int) -> float:
+    """1 if a quarter holds the most of a map's mass, its part if several hold the same, otherwise 0."""
+    shares = [share_in_quadrant(heat, q) for q in range(4)]
+    most = [math.isclose(share, max(shares), rel_tol=1e-6) for share in shares]
+    return most[quarter] / sum(most)
+
+
+def record(facts: dict[str, str]) -> None:
+    """Put a checkpoint into bundled.tsv, into the README's table, and into the sums that guard the files."""
+    table = BUNDLED / "bundled.tsv"
+    with table.open(newline="") as lines:
+        rows = {row["name"]: row for row in csv.DictReader(lines, delimiter="\t")}
+    rows[facts["name"]] = facts
+    columns = list(dict.fromkeys(key for row in rows.values() for key in row))
+    with table.open("w", newline="") as lines:
+        writer = csv.DictWriter(lines, columns, delimiter="\t", lineterminator="\n", restval="")
+        writer.writeheader()
+        writer.writerows(rows.values())
+    sums = ((hashlib.sha256(f.read_bytes()).hexdigest(), f.name) for f in sorted(BUNDLED.glob("*.safetensors")))
+    (BUNDLED / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for digest, name in sums))
+    text = README.read_text()
+    head = text[: text.index("| checkpoint |")]
+    lines = [
+        list(SHOWN.values()),
+        ["---"] * len(SHOWN),
+        *([row.get(key, "") for key in SHOWN] for row in rows.values()),
+    ]
+    README.write_text(head + "".join(f"| {' | '.join(cells)} |\n" for cells in lines))
