@@ -7,6 +7,7 @@ Neither depends on a class: they show what was read, not what it was read for. A
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from explain.result import Explanation, ExplanationError
@@ -19,10 +20,11 @@ from zoo.probe import STAGES, AttentionRecord, Grid, probe
 def readout_mass(model: Backbone, grid: Grid, batch: int) -> Tensor:
     """Where the head reads: on its class tokens, or evenly on all patches. -> (B, N), each row sums to 1."""
     mass = torch.zeros(batch, grid.tokens)
+    by_token = model.readout == "token" and grid.prefix  # a class token may enter behind the patches' own layers
     if grid.tokens == grid.prefix:  # nothing but a learned query
         mass[:] = 1.0
     else:
-        mass[:, slice(0, model.read_tokens) if model.readout == "token" else slice(grid.prefix, None)] = 1.0
+        mass[:, slice(0, model.read_tokens) if by_token else slice(grid.prefix, None)] = 1.0
     return mass / mass.sum(1, keepdim=True)
 
 
@@ -57,22 +59,32 @@ def token_records(records: list[AttentionRecord]) -> list[AttentionRecord]:
     return kept
 
 
-def walk(records: list[AttentionRecord], mass: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Grid]:
+def walk(
+    model: Backbone, records: list[AttentionRecord], mass: Tensor, join: Callable[[Tensor, Tensor], Tensor]
+) -> tuple[Tensor, Grid]:
     """Carry what the head reads, (B, N) at the last layer, back through all layers. -> (B, N) on the first one's keys.
 
     `join` says what a layer makes of the mass that its shortcut keeps and of the mass that its attention reads. This is
-    the dense product of matrices, walked from the end: one vector in place of N x N.
+    the dense product of matrices, walked from the end: one vector in place of N x N. A class token that enters late
+    keeps what it has from there on, and is counted in the grid.
     """
-    grid = records[-1].geometry.q_grid
+    grid, waiting = records[-1].geometry.q_grid, mass[:, :0]
     for record in reversed(records):
         geometry = record.geometry
-        if geometry.q_grid.tokens == 1:  # a learned query reads the tokens and keeps nothing of its own
-            mass, grid = record.pullback(mass), geometry.k_grid
+        if geometry.q_grid.tokens == 1:  # one token reads the others, which stay as they are
+            own, others = mass[:, :1], mass[:, 1:]
+            read = record.pullback(own)
+            if model.readout == "token":  # a class token; a learned query keeps nothing of its own
+                places = read.shape[1] - 1
+                read = join(F.pad(own, (0, places)), read) + F.pad(others, (1, places - others.shape[1]))
+            mass, grid = read, geometry.k_grid
             continue
+        waiting = torch.cat([mass[:, geometry.q_grid.prefix : grid.prefix], waiting], 1)
         mass = spread(mass, grid, geometry.q_grid)
         read = spread(record.pullback(mass), geometry.k_grid, geometry.q_grid)
         mass, grid = join(mass, read), geometry.q_grid
-    return mass, grid
+    prefix = grid.prefix + waiting.shape[1]
+    return torch.cat([mass[:, : grid.prefix], waiting, mass[:, grid.prefix :]], 1), grid._replace(prefix=prefix)
 
 
 def explain_rollout(model: Backbone, x: Tensor) -> Explanation:
@@ -94,7 +106,7 @@ def explain_rollout(model: Backbone, x: Tensor) -> Explanation:
         model(x)
         records = token_records(seen.attention)
         start = readout_mass(model, records[-1].geometry.q_grid, len(x)).to(records[-1].weights.dtype)
-        mass, grid = walk(records, start, lambda stayed, read: (stayed + read) / 2)
+        mass, grid = walk(model, records, start, lambda stayed, read: (stayed + read) / 2)
     result = Explanation(as_map(mass, grid), "rollout", f"{len(records)} attention layers")
     if unlike:
         result.notes.append("This model's attention is no plain share: sizes are followed, each row scaled to one.")

@@ -64,7 +64,7 @@ def explain_chefer(
     ]
     last = records[-1].geometry.q_grid
     start = readout_mass(model, last, len(x)).to(relevance[-1].weights.dtype)
-    mass, grid = walk(relevance, start, lambda stayed, read: stayed + read)
+    mass, grid = walk(model, relevance, start, lambda stayed, read: stayed + read)
     if last.tokens > 1:  # what is read evenly, whatever the class, says nothing
         mass = mass - spread(start, last, grid)
     raw = as_map(mass, grid)

@@ -84,14 +84,15 @@ def test_accuracies_belong_to_checkpoints_and_are_per_cent():
                 assert 0 <= pair[0] <= pair[1] <= 100
 
 
-def test_bundled_rows_are_offered_only_with_their_file(tmp_path, monkeypatch):
+def test_bundled_rows_come_first_and_know_whether_their_file_is_there(tmp_path, monkeypatch):
     (tmp_path / "bundled.tsv").write_text("name\ttop1\na_cifar.cifar10\t91.5\nb_cifar.cifar10\t\n")
     (tmp_path / "a_cifar.cifar10.safetensors").touch()
     monkeypatch.setattr(catalogue, "BUNDLED", tmp_path)
     catalogue._checkpoints.cache_clear()
     try:
         found = checkpoints("*_cifar.*")
-        assert list(found) == ["a_cifar.cifar10"] == list(checkpoints())[:1]
+        assert list(found) == ["a_cifar.cifar10", "b_cifar.cifar10"] == list(checkpoints())[:2]
+        assert [row.bundled for row in found.values()] == [True, False]
         c = found["a_cifar.cifar10"]
         assert c.bundled and (c.size, c.crop, c.num_classes, c.top1) == ((32, 32), 1.0, 10, 91.5)
         assert (c.labels, c.mean, c.source) == ("cifar10", (0.4914, 0.4822, 0.4465), "bundled")

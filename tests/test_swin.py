@@ -5,7 +5,8 @@ import torch
 
 import zoo
 from tools.filled import fill, picture
-from zoo.families.swin import WindowAttention, shrink, windows
+from zoo.families.swin import WindowAttention, windows
+from zoo.layers.relative_position import resize_table
 from zoo.probe import AttentionRecord, probe, whole
 
 # grid, side of a window, shifted
@@ -78,7 +79,7 @@ def test_rows_inside_padding_are_told():
 
 def test_a_smaller_table_keeps_the_nearest_offsets():
     table = torch.randn(13, 13, 5, dtype=torch.float64)
-    small = shrink(table.flatten(0, 1), 7, (4, 2)).view(7, 3, 5)
+    small = resize_table(table.flatten(0, 1), 7, (4, 2)).view(7, 3, 5)
     torch.testing.assert_close(small[2:5], table[5:8, 5:8])
 
 

@@ -52,7 +52,15 @@ RECIPES = {
     "resnet32_cifar": Recipe(
         epochs=80, lr=0.02, weight_decay=0.02, batch=512, smoothing=0.05, cutout=8, coarse=0.7, ema=0.99
     ),
-    "vit_cifar": Recipe(epochs=18, lr=2e-3, coarse=0.6),
+    "resnet20x2_cifar": Recipe(
+        epochs=80, lr=0.02, weight_decay=0.02, batch=512, smoothing=0.05, cutout=8, coarse=0.7, ema=0.99
+    ),
+    "convnext_cifar": Recipe(epochs=20, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.995),
+    "mobilenetv2_cifar": Recipe(epochs=25, lr=0.02, weight_decay=0.02, batch=256, cutmix=0.3, coarse=0.7, ema=0.995),
+    "vit_gap_cifar": Recipe(epochs=20, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.995),
+    "cait_cifar": Recipe(epochs=20, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.995),
+    "swin_cifar": Recipe(epochs=20, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.995),
+    "mixer_cifar": Recipe(epochs=20, lr=6e-3, batch=256, cutmix=0.5, ema=0.995),
 }
 
 

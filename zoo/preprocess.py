@@ -5,10 +5,15 @@
 Bit-equal to timm's evaluation transform for every recipe of the catalogue. The one exception: where a picture beyond
 BUDGET would be made on the way, as from a strip 20,000 pixels long and one high, only the visible part is resampled.
 That differs by rounding where it enlarges, and by a little more where it shrinks, averaging whole pixels first.
+
+A model that takes pictures of any shape (zoo/families/naflexvit.py) is shown all of each, cut into patches:
+
+    PIL images -> each resized, as many patches as the budget allows -> patches, where they stand, which are padding
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -62,6 +67,67 @@ def preprocess(image: Image.Image, checkpoint: Checkpoint, size: int | Size | No
     pixels = torch.from_numpy(np.array(seen(image, checkpoint, size))).permute(2, 0, 1).contiguous()
     mean, std = (torch.tensor(v)[:, None, None] for v in (checkpoint.mean, checkpoint.std))
     return pixels.float().div_(255).sub_(mean).div_(std)
+
+
+def preprocess_native(
+    images: Sequence[Image.Image], checkpoint: Checkpoint, tokens: int | None = None, patch: int = 16
+) -> dict[str, Tensor]:
+    """Pictures of any shapes -> one batch that keeps their aspect ratios, of at most `tokens` patches each.
+
+    `patches` (B, tokens, patch * patch * 3) float32, each picture's by rows, then zeros; `patch_coord` (B, tokens, 2),
+    row and column; `patch_valid` (B, tokens), False at padding. The budget is what fills checkpoint.size unless given.
+    Bit-equal to timm's evaluation transform and collator for NaFlexViT. Raises ValueError as `preprocess` does.
+    """
+    tokens = checkpoint.size[0] // patch * (checkpoint.size[1] // patch) if tokens is None else tokens
+    whole = replace(checkpoint, mode="squash", crop=1.0)
+    patches = torch.zeros(len(images), tokens, patch * patch * 3)
+    coord = torch.zeros(len(images), tokens, 2, dtype=torch.long)
+    valid = torch.zeros(len(images), tokens, dtype=torch.bool)
+    for i, image in enumerate(images):
+        height, width = size_within(image.size, tokens, patch)
+        places = torch.cartesian_prod(torch.arange(height // patch), torch.arange(width // patch))
+        patches[i, : len(places)] = patchify(preprocess(image, whole, (height, width))[None], patch)[0]
+        coord[i, : len(places)] = places
+        valid[i, : len(places)] = True
+    return {"patches": patches, "patch_coord": coord, "patch_valid": valid}
+
+
+def size_within(image_size: Size, tokens: int, patch: int = 16) -> Size:
+    """Height and width, multiples of `patch`, of the largest picture of this shape that makes at most `tokens` patches.
+
+    `image_size` is (width, height). Each side is rounded up to whole patches. Raises ValueError where one patch is
+    already too many.
+    """
+
+    def grid(ratio: float) -> Size:
+        width, height = (max(1, math.ceil(side * ratio / patch)) for side in image_size)
+        return height, width
+
+    # Halved until it is this close, as the reference does: an exact answer would sometimes be a patch larger.
+    low, high = 1e-6, 100.0
+    while high - low >= 1e-5:
+        middle = (low + high) / 2
+        low, high = (middle, high) if math.prod(grid(middle)) <= tokens else (low, middle)
+    rows, columns = grid(low)
+    if rows * columns > tokens:
+        width, height = image_size
+        raise ValueError(f"A picture of {width}x{height} cannot be shown in {tokens} patches: allow more.")
+    return rows * patch, columns * patch
+
+
+def patchify(x: Tensor, patch: int) -> Tensor:
+    """Cut pictures into patches, by rows. (B, C, H, W) -> (B, N, patch * patch * C), the channels of a pixel together.
+
+    Raises ValueError for a height or a width that `patch` does not divide.
+    """
+    height, width = x.shape[2:]
+    if height % patch or width % patch:
+        raise ValueError(
+            f"A picture of {height}x{width} cannot be cut into patches of {patch}x{patch}: "
+            f"choose a height and a width that {patch} divides."
+        )
+    x = x.unflatten(3, (-1, patch)).unflatten(2, (-1, patch))  # (B, C, rows, patch, columns, patch)
+    return x.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
 
 
 def view(image_size: Size, checkpoint: Checkpoint, size: int | Size | None = None) -> View:

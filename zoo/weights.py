@@ -37,7 +37,7 @@ Progress = Callable[[int, int], None]  # bytes that are here, bytes in all (0: n
 
 FILES = "model.safetensors", "pytorch_model.bin"  # what a Hub repository may hold, the one without code first
 SUMS = "SHA256SUMS"  # in zoo/bundled, as `sha256sum *.safetensors` writes it
-_NESTS = "state_dict_ema", "model_ema", "state_dict", "model", "encoder"  # averaged weights first
+_NESTS = "state_dict_ema", "model_ema", "state_dict", "model", "module", "encoder"  # averaged weights first
 _HASH = re.compile(r"-([0-9a-f]{8,})\.")  # file names in PyTorch's manner hold the first digits of their SHA-256
 _TIMEOUT = 10  # seconds without an answer
 

@@ -54,12 +54,16 @@ class Attention(nn.Module):
             bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         return F.linear(x, self.qkv.weight, bias).unflatten(2, (3, self.num_heads, -1)).unbind(2)
 
+    def bias(self, grid: Grid) -> Tensor | None:
+        """What is added to the scores. -> (1, h, N, N)."""
+        return None
+
     def forward(self, x: Tensor, grid: Grid, turns: Turns | None) -> Tensor:
         q, k, v = self.project(x)
         if turns is not None:
             q, k = turns.turn(q), turns.turn(k)
         q, k, v = (t.transpose(1, 2) for t in (q, k, v))  # (B, h, N, d)
-        x = attention(q, k, v, layer=self, geometry=lambda: Geometry.dense(grid))
+        x = attention(q, k, v, layer=self, geometry=lambda: Geometry.dense(grid), bias=self.bias(grid))
         return self.proj(self.norm(x.transpose(1, 2).flatten(2)))
 
 
@@ -98,7 +102,6 @@ class Config(vit.Config):
     k_bias: bool = False  # where queries and values have a bias, keys have one too
     attn_norm: bool = False  # norm between attention and its last linear layer
     rotary: AxialRotary | CentredRotary | None = None  # turn queries and keys by their places
-    place_table: bool = True  # add a learned vector for each place
     last_norm: bool = True  # norm before the mean; not beside head_norm
     block: Callable[[int, float, Any], nn.Module] = Block  # of (index, drop_path, cfg)
 
@@ -112,21 +115,9 @@ class Eva(ViT):
     def __init__(self, cfg: Config):
         super().__init__(cfg)
         self.rotary, self.head_dim = cfg.rotary, cfg.dim // cfg.num_heads
-        self.placed = cfg.place_table
-        if not cfg.place_table:
-            self.register_parameter("pos_embed", None)
         if not cfg.last_norm:
             self.norm = nn.Identity()
             self.readout = "mean"
-
-    def embed(self, x: Tensor) -> tuple[Tensor, Grid]:
-        """(B, 3, H, W) -> (B, N, dim)."""
-        if self.placed:
-            return super().embed(x)
-        x = self.patch_embed(x)
-        grid = Grid(self.prefix, *x.shape[2:])
-        prefix = [token.expand(len(x), -1, -1) for token in self.prefix_tokens()]
-        return self.norm_pre(torch.cat([*prefix, x.flatten(2).transpose(1, 2)], 1)), grid
 
     def turns(self, grid: Grid, x: Tensor) -> Sequence[Turns | None]:
         """How each block turns its queries and keys."""

@@ -12,7 +12,6 @@ is shifted. So a picture gets what a model built for its size would give.
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import isqrt
 from typing import Any
 
 import torch
@@ -25,12 +24,12 @@ from zoo.layers.embed import PatchEmbed
 from zoo.layers.head import ClassifierHead
 from zoo.layers.mlp import Mlp
 from zoo.layers.norm import LayerNorm
+from zoo.layers.relative_position import offsets, relative_bias, table_side
 from zoo.probe import Geometry, Grid, attention, tap
 from zoo.registry import register
 
 EPS = 1e-5
 MASKED = -100.0  # added to the score of two tokens that stand side by side only because the grid was rolled
-GROWTH = 1.01 + 0.49 / 2**19  # spacing of offsets in a table that shrinks: where the reference's bisection ends
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,6 @@ def windows(height: int, width: int, side: int, shifted: bool, device: torch.dev
     index = cut(token, h, w)
     flat = index.flatten()
     filled = (flat >= 0).nonzero()[:, 0]
-    y, x = torch.arange(h, device=device).repeat_interleave(w), torch.arange(w, device=device).repeat(h)
     mask = None
     if down or right:  # regions count from the padded edge, as in the reference: padding lets some rolled ends meet
         rows, cols = (torch.arange(n, device=device) for n in token.shape)
@@ -87,26 +85,9 @@ def windows(height: int, width: int, side: int, shifted: bool, device: torch.dev
         index=index,
         source=torch.where(flat < 0, height * width, flat),
         slot=filled[flat[filled].argsort()],
-        offset=(y[:, None] - y + h - 1) * (2 * w - 1) + x[:, None] - x + w - 1,
+        offset=offsets(h, w, device),
         mask=mask,
     )
-
-
-def shrink(table: Tensor, side: int, size: tuple[int, int]) -> Tensor:
-    """Bias table of a window side x side -> of a smaller one of `size`. (offsets, heads) -> (fewer offsets, heads).
-
-    Offsets lie a little further apart the further they reach, and what falls between is interpolated: BEiT's rule
-    (Bao et al. 2021, arXiv:2106.08254).
-    """
-    reach = (GROWTH ** torch.arange(side - 1, dtype=torch.float64, device=table.device)).cumsum(0)
-    known = torch.cat([-reach.flip(0), reach.new_zeros(1), reach])
-    table = table.view(2 * side - 1, 2 * side - 1, -1)
-    for n in size:  # rows, then, transposed, columns
-        wanted = torch.arange(1.0 - n, n, dtype=torch.float64, device=table.device)
-        after = torch.bucketize(wanted, known).clamp(min=1)
-        share = (wanted - known[after - 1]) / (known[after] - known[after - 1])
-        table = torch.lerp(table[after - 1], table[after], share[:, None, None].to(table)).transpose(0, 1)
-    return table.flatten(0, 1)
 
 
 class WindowAttention(nn.Module):
@@ -122,10 +103,7 @@ class WindowAttention(nn.Module):
 
     def bias(self, into: Windows, batch: int) -> Tensor:
         """What is added to the scores. -> (1 or batch * n, heads, h * w, h * w)."""
-        table = self.relative_position_bias_table
-        if into.size != (self.side, self.side):
-            table = shrink(table, self.side, into.size)
-        bias = table.t().contiguous()[:, into.offset]
+        bias = relative_bias(self.relative_position_bias_table, self.side, into.size, into.offset)
         return bias[None] if into.mask is None else (bias + into.mask.to(bias.dtype)).repeat(batch, 1, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -228,9 +206,7 @@ class Swin(Backbone):
         for i in range(len(cfg.depths)):
             table = state_dict.get(f"layers.{i}.blocks.0.attn.relative_position_bias_table")
             if table is not None:
-                sides[i] = (isqrt(len(table)) + 1) // 2
-                if (2 * sides[i] - 1) ** 2 != len(table):
-                    raise ValueError(f"Stage {i + 1} has {len(table)} position biases a head: no square window has.")
+                sides[i] = table_side(table)
         return super().fit(cfg, state_dict) | {"window": tuple(sides)}
 
     @classmethod

@@ -65,6 +65,7 @@ class Config:
     layer_scale: float | None = None  # how quietly each branch starts
     class_token: bool = True
     registers: int = 0  # tokens that hold no place and are never read out
+    place_table: bool = True  # add a learned vector for each place
     place_prefix: bool = True  # class and register tokens have rows in the position table
     pre_norm: bool = False  # norm before the first block, as CLIP has it; the patches then have no bias
     pool: Literal["token", "mean", "map"] = "token"  # read out the class token, the mean, or by attention
@@ -84,6 +85,7 @@ class ViT(Backbone):
     """
 
     classifier_key: ClassVar[str] = "head"
+    conv_stages: ClassVar[int] = 0  # how many stages patch_embed has; the blocks' taps count on from there
 
     def __init__(self, cfg: Config):
         super().__init__()
@@ -99,8 +101,9 @@ class ViT(Backbone):
         self.patch_embed = PatchEmbed(cfg.patch, cfg.dim, not cfg.pre_norm, cfg.ragged)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, cfg.dim)) if cfg.class_token else None
         self.reg_token = nn.Parameter(torch.zeros(1, cfg.registers, cfg.dim)) if cfg.registers else None
-        places = self.placed_prefix + side * side
-        self.pos_embed = nn.Parameter(torch.empty(1, places, cfg.dim))
+        self.pos_embed = None
+        if cfg.place_table:
+            self.pos_embed = nn.Parameter(torch.empty(1, self.placed_prefix + side * side, cfg.dim))
         self.norm_pre = cfg.norm(cfg.dim) if cfg.pre_norm else nn.Identity()
         (rates,) = drop_path_rates(cfg.drop_path, (cfg.depth,))
         self.blocks = nn.Sequential(*(cfg.block(i, rate, cfg) for i, rate in enumerate(rates)))
@@ -111,8 +114,9 @@ class ViT(Backbone):
             self.attn_pool = AttentionPool(cfg.dim, cfg.num_heads, mlp, cfg.norm, skip_prefix=not cfg.pool_prefix)
         self.fc_norm = cfg.norm(cfg.dim) if cfg.head_norm else nn.Identity()
         self.head = classifier(cfg.dim, cfg.num_classes)
-        self.apply(_init)
-        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.apply(init_linear)
+        if self.pos_embed is not None:
+            nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
     @classmethod
     def prefix_length(cls, cfg: Config) -> int:
@@ -144,6 +148,8 @@ class ViT(Backbone):
         grid = Grid(self.prefix, *x.shape[2:])
         x = x.flatten(2).transpose(1, 2)
         prefix = [token.expand(len(x), -1, -1) for token in self.prefix_tokens()]
+        if self.pos_embed is None:
+            return self.norm_pre(torch.cat([*prefix, x], 1)), grid
         places = resize_positions(self.pos_embed, self.table_grid, grid.shape, self.placed_prefix)
         if self.placed_prefix:
             x = torch.cat([*prefix, x], 1) + places
@@ -156,7 +162,7 @@ class ViT(Backbone):
         x, grid = self.embed(x)
         for i, block in enumerate(self.blocks, 1):
             x = block(x, grid, last=i == len(self.blocks) and self.pool == "token")
-            x = tap(f"stage{i}", x, "NLC", grid)
+            x = tap(f"stage{self.conv_stages + i}", x, "NLC", grid)
         x = self.norm(x)
         return (x if self.pool == "token" else tap("cam", x, "NLC", grid)), grid
 
@@ -179,7 +185,8 @@ class ViT(Backbone):
         return self.forward_head(x, grid=grid)
 
 
-def _init(module: nn.Module) -> None:
+def init_linear(module: nn.Module) -> None:
+    """Draw a linear layer's weights as ViT does; leave any other module as it is."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
@@ -194,6 +201,7 @@ HUGE = Config(dim=1280, depth=32, num_heads=16, patch=14)
 GIANT = Config(dim=1408, depth=40, num_heads=16, mlp_ratio=48 / 11, patch=14)
 GIGANTIC = Config(dim=1664, depth=48, num_heads=16, mlp_ratio=64 / 13, patch=14)
 GAP = dict(class_token=False, pool="mean")  # no class token: the mean of the patches is read out
+CIFAR = Config(dim=128, depth=6, num_heads=4, patch=4, img_size=32, num_classes=10)
 TEST = Config(dim=64, depth=6, num_heads=2, mlp_ratio=3, img_size=160)
 TEST2 = replace(TEST, depth=8, registers=1, layer_scale=1e-5, head_norm=True, **GAP)
 TEST3 = replace(TEST2, dim=96, depth=9, num_heads=3)
@@ -231,6 +239,7 @@ VARIANTS = {
     "test_vit2": TEST2,
     "test_vit3": replace(TEST3, mlp_ratio=2, pool="map", head_norm=False, pool_prefix=True),
     "test_vit4": replace(TEST3, norm=RmsNorm),
-    "vit_cifar": Config(dim=128, depth=6, num_heads=4, patch=4, img_size=32, num_classes=10),
+    "vit_cifar": CIFAR,
+    "vit_gap_cifar": replace(CIFAR, **GAP),
 }
 register(ViT, VARIANTS)

@@ -11,7 +11,8 @@ from zoo.probe import Geometry, Grid, attention
 class SelfAttention(nn.Module):
     """Every token reads every token. (B, N, C) -> (B, N, C).
 
-    `qk_norm` norms each head's queries and keys (Dehghani et al. 2023, arXiv:2302.05442).
+    `qk_norm` norms each head's queries and keys (Dehghani et al. 2023, arXiv:2302.05442). `bias` (B, 1, 1, N) is added
+    to the scores of each key: very low, it takes padding out.
     """
 
     def __init__(
@@ -24,17 +25,18 @@ class SelfAttention(nn.Module):
         self.k_norm = qk_norm(dim // num_heads) if qk_norm else nn.Identity()
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+    def forward(self, x: Tensor, grid: Grid, bias: Tensor | None = None) -> Tensor:
         q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (B, h, N, d) each
         q, k = self.q_norm(q), self.k_norm(k)
-        x = attention(q, k, v, layer=self, geometry=lambda: Geometry.dense(grid))
+        x = attention(q, k, v, layer=self, geometry=lambda: Geometry.dense(grid), bias=bias)
         return self.proj(x.transpose(1, 2).flatten(2))
 
 
 class AttentionPool(nn.Module):
     """One learned query reads the tokens, an MLP refines what it read (Zhai et al. 2022, arXiv:2106.04560).
 
-    (B, N, C) -> (B, C). `skip_prefix`: the query does not see class and register tokens.
+    (B, N, C) -> (B, C). `skip_prefix`: the query does not see class and register tokens. `bias` (B, 1, 1, N) is added
+    to the scores of each token, as in SelfAttention.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class AttentionPool(nn.Module):
         self.norm = norm(dim)
         self.mlp = mlp
 
-    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+    def forward(self, x: Tensor, grid: Grid, bias: Tensor | None = None) -> Tensor:
         start = grid.prefix if self.skip_prefix else 0
         q = (
             self.q(self.latent).expand(len(x), -1, -1).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
@@ -60,6 +62,7 @@ class AttentionPool(nn.Module):
             keys = torch.arange(start, grid.tokens)[None]
             return Geometry(torch.zeros(1, 1, dtype=torch.long), keys, Grid(1, 0, 0), grid)
 
-        x = attention(q, k, v, layer=self, geometry=geometry).transpose(1, 2).flatten(1)
+        bias = None if bias is None else bias[..., start:]
+        x = attention(q, k, v, layer=self, geometry=geometry, bias=bias).transpose(1, 2).flatten(1)
         x = self.proj(x)
         return x + self.mlp(self.norm(x))

@@ -1,0 +1,78 @@
+"""BEiT: a plain ViT that learns as BERT does, by naming the visual words of the patches that it is not shown.
+
+    image -> patches -> + class token -> blocks -> mean of the patches -> norm -> fc
+    block -> norm -> attention, biased by distance -> + shortcut -> norm -> MLP -> + shortcut
+
+No place is added to a token: each head of each block learns what the offset between two patches is worth to it. Keys
+have no bias, and branches start quietly. Bao et al. 2021, "BEiT: BERT Pre-Training of Image Transformers",
+arXiv:2106.08254. The rows read out here were fine-tuned on classes.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.families import eva, vit
+from zoo.families.eva import Config, Eva
+from zoo.layers.relative_position import offsets, relative_bias, table_side
+from zoo.probe import Grid
+from zoo.registry import register
+
+
+class Attention(eva.Attention):
+    """Every token reads every token, biased by their offset. (B, N, C) -> (B, N, C)."""
+
+    def __init__(self, cfg: Config):
+        super().__init__(cfg)
+        self.side = cfg.img_size // cfg.patch
+        rows = (2 * self.side - 1) ** 2 + 3  # the last three are the class token's
+        self.relative_position_bias_table = nn.Parameter(torch.zeros(rows, cfg.num_heads))
+
+    def bias(self, grid: Grid) -> Tensor:
+        """What is added to the scores. -> (1, h, N, N)."""
+        table = self.relative_position_bias_table
+        index = offsets(*grid.shape, table.device, class_token=True)
+        return relative_bias(table, self.side, grid.shape, index)[None]
+
+
+class Block(eva.Block):
+    """(B, N, C) -> (B, N, C)."""
+
+    def __init__(self, index: int, drop_path: float, cfg: Config):
+        super().__init__(index, drop_path, cfg)
+        self.attn = Attention(cfg)
+
+
+class Beit(Eva):
+    """Image (B, 3, H, W) -> tokens (B, N, dim) -> logits (B, num_classes).
+
+    Any H and W that the patch divides: the tables are resized to the grid.
+    """
+
+    @classmethod
+    def fit(cls, cfg: vit.Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
+        """Read off the number of classes and, from the first block's table, the (square) picture's size."""
+        fitted = super().fit(cfg, state_dict)
+        table = state_dict.get("blocks.0.attn.relative_position_bias_table")
+        return fitted if table is None else fitted | {"img_size": table_side(table, class_token=True) * cfg.patch}
+
+    @classmethod
+    def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Leave out the indices into the tables, which the picture's size tells."""
+        state = super().adapt(state_dict)
+        return {key: value for key, value in state.items() if not key.endswith("relative_position_index")}
+
+
+BASE = Config(layer_scale=0.1, place_table=False, pool="mean", head_norm=True, block=Block)
+LARGE = replace(BASE, dim=1024, depth=24, num_heads=16, layer_scale=1e-5)
+
+VARIANTS = {
+    "beit_base_patch16_224": BASE,
+    "beit_base_patch16_384": replace(BASE, img_size=384),
+    "beit_large_patch16_224": LARGE,
+    "beit_large_patch16_384": replace(LARGE, img_size=384),
+    "beit_large_patch16_512": replace(LARGE, img_size=512),
+}
+register(Beit, VARIANTS)

@@ -1,0 +1,224 @@
+"""CLIP's other picture encoder: a ResNet that halves by means, read out by attention in place of the mean.
+
+    image -> three 3x3 convs, 2x2 mean (H/4) -> 4 stages of bottlenecks (H/32) -> the grid's mean before it, + places
+    -> the mean asks, it and every place answer -> the space that words share
+
+Every stride but the stem's first is a 2x2 mean: behind the 3x3 conv of a branch, before the 1x1 conv of its shortcut.
+Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision", arXiv:2103.00020, section
+2.4. x4, x16 and x64 take about so many times the work of a ResNet-50. The gap rows are timm's: the trunk alone, read
+out by the mean.
+"""
+
+import math
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.base import Backbone
+from zoo.families.resnet_aa import HalveByMean
+from zoo.layers.drop import DropPath, drop_path_rates
+from zoo.layers.embed import resize_positions
+from zoo.layers.head import ClassifierHead, classifier
+from zoo.probe import Geometry, Grid, attention, tap
+from zoo.registry import register
+
+HEAD_DIM = 64
+# From OpenAI's names to ours, one after the other.
+RENAMED = (
+    *((rf"^layer{i + 1}\.", f"stages.{i}.") for i in range(4)),
+    (r"\.(conv|bn)([13])\.", r".conv\2_1x1.\1."),
+    (r"\.(conv|bn)2\.", r".conv2_kxk.\1."),
+    (r"\.downsample\.0\.", ".shortcut.conv.conv."),
+    (r"\.downsample\.1\.", ".shortcut.conv.bn."),
+    (r"^(conv|bn)(\d)\.", r"stem.conv\2.\1."),
+    (r"^attnpool\.positional_embedding", "head.pos_embed"),
+    (r"^attnpool\.([qkv])_proj", r"head.\1"),
+    (r"^attnpool\.c_proj", "head.proj"),
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """What tells one CLIP ResNet from another."""
+
+    depths: tuple[int, ...] = (3, 4, 6, 3)  # blocks in each stage
+    width: float = 1.0  # times 64, 128, 256, 512: channels inside the blocks, which give four times as many
+    img_size: int = 224  # side of the picture that the position table was learned on, pixels
+    num_classes: int = 1024
+    drop_path: float = 0.0
+
+
+class ConvNorm(nn.Module):
+    """conv -> batch norm -> relu -> (2x2 mean). (B, dim_in, H, W) -> (B, dim, H/stride, W/stride)."""
+
+    def __init__(self, dim_in: int, dim: int, kernel: int, stride: int = 1, act: bool = True, halve: bool = False):
+        super().__init__()
+        self.act = act
+        self.conv = nn.Conv2d(dim_in, dim, kernel, stride, kernel // 2, bias=False)
+        self.bn = nn.BatchNorm2d(dim)
+        self.aa = HalveByMean() if halve else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.bn(self.conv(x))
+        return self.aa(x.relu_() if self.act else x)
+
+
+class Shortcut(nn.Module):
+    """(B, dim_in, H, W) -> (B, dim, H, W), or half the grid."""
+
+    def __init__(self, dim_in: int, dim: int, halve: bool):
+        super().__init__()
+        self.pool = HalveByMean() if halve else nn.Identity()
+        self.conv = ConvNorm(dim_in, dim, 1, act=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(self.pool(x))
+
+
+class Bottleneck(nn.Module):
+    """(B, dim_in, H, W) -> (B, 4 * dim, H, W), or half the grid."""
+
+    def __init__(self, dim_in: int, dim: int, halve: bool, drop_path: float):
+        super().__init__()
+        self.shortcut = Shortcut(dim_in, 4 * dim, halve) if dim_in != 4 * dim else nn.Identity()
+        self.conv1_1x1 = ConvNorm(dim_in, dim, 1)
+        self.conv2_kxk = ConvNorm(dim, dim, 3, halve=halve)
+        self.conv3_1x1 = ConvNorm(dim, 4 * dim, 1, act=False)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.drop_path(self.conv3_1x1(self.conv2_kxk(self.conv1_1x1(x))))
+        y += self.shortcut(x)
+        return y.relu_()
+
+
+class AttentionPool2d(nn.Module):
+    """The mean of the grid asks, it and every place answer. (B, C, H, W) -> (B, num_classes).
+
+    `side` is that of the grid that the position table was learned on; for another it is resized.
+    """
+
+    def __init__(self, dim: int, side: int, num_classes: int):
+        super().__init__()
+        self.table_grid, self.num_heads = (side, side), dim // HEAD_DIM
+        self.q, self.k, self.v = (nn.Linear(dim, dim) for _ in range(3))
+        self.proj = classifier(dim, num_classes)
+        self.pos_embed = nn.Parameter(torch.randn(1 + side * side, dim) * dim**-0.5)
+
+    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        grid = Grid(1, *x.shape[2:])
+        x = x.flatten(2).transpose(1, 2)
+        x = torch.cat([x.mean(1, keepdim=True), x], 1)
+        x = x + resize_positions(self.pos_embed[None], self.table_grid, grid.shape, prefix=1)
+        parts = self.q(x[:, :1]), self.k(x), self.v(x)
+        q, k, v = (part.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for part in parts)  # (B, h, N, d) each
+
+        def geometry() -> Geometry:
+            query, keys = torch.zeros(1, 1, dtype=torch.long), torch.arange(grid.tokens)[None]
+            return Geometry(query, keys, Grid(1, 0, 0), grid)
+
+        x = attention(q, k, v, layer=self, geometry=geometry).transpose(1, 2).flatten(1)
+        return x if pre_logits else self.proj(x)
+
+
+class ClipResNet(Backbone):
+    """Image (B, 3, H, W) -> features (B, num_features, H/32, W/32) -> what it says in words' space (B, num_classes).
+
+    Any H and W that 32 divides: the position table is resized to the grid.
+    """
+
+    readout = "attention_pool"
+    classifier_key = "head.proj"
+
+    def __init__(self, cfg: Config):
+        super().__init__()
+        dim = int(64 * cfg.width)
+        self.stem = nn.Sequential()
+        for i, (dim_in, dim_out) in enumerate(((3, dim // 2), (dim // 2, dim // 2), (dim // 2, dim)), 1):
+            self.stem.add_module(f"conv{i}", ConvNorm(dim_in, dim_out, 3, 2 if i == 1 else 1))
+        self.stem.add_module("pool", nn.AvgPool2d(2))
+        self.stages = nn.Sequential()
+        dim_in = dim
+        for i, rates in enumerate(drop_path_rates(cfg.drop_path, cfg.depths)):
+            stage = nn.Sequential()
+            for j, rate in enumerate(rates):
+                stage.append(Bottleneck(dim_in, dim * 2**i, halve=i > 0 and j == 0, drop_path=rate))
+                dim_in = 4 * dim * 2**i
+            self.stages.append(stage)
+        self.num_features, self.num_classes = dim_in, cfg.num_classes
+        self.head = self.make_head(dim_in, cfg)
+
+    @staticmethod
+    def make_head(dim: int, cfg: Config) -> nn.Module:
+        return AttentionPool2d(dim, cfg.img_size // 32, cfg.num_classes)
+
+    @classmethod
+    def fit(cls, cfg: Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
+        """Read off the number of classes and, from the rows of the position table, the (square) picture's size."""
+        fitted, table = super().fit(cfg, state_dict), state_dict.get("head.pos_embed")
+        return fitted if table is None else fitted | {"img_size": 32 * math.isqrt(len(table) - 1)}
+
+    @classmethod
+    def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Read the files of OpenAI and open_clip, too, in which a text encoder lies beside this one."""
+        if "visual.conv1.weight" not in state_dict:
+            return super().adapt(state_dict)
+        state = {}
+        for key, value in state_dict.items():
+            if key.startswith("visual."):
+                key = key.removeprefix("visual.")
+                for old, new in RENAMED:
+                    key = re.sub(old, new, key)
+                state[key] = value
+        return state
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for i, stage in enumerate(self.stages, 1):
+            x = tap(f"stage{i}", stage(x), "NCHW")
+        return tap("cam", x, "NCHW")
+
+
+class ClipResNetGap(ClipResNet):
+    """The same trunk, read out by the mean of its features."""
+
+    readout = "mean"
+    classifier_key = "head.fc"
+    no_attention = "it is made of convolutions alone"
+
+    @staticmethod
+    def make_head(dim: int, cfg: Config) -> nn.Module:
+        return ClassifierHead(dim, cfg.num_classes)
+
+    @classmethod
+    def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Leave out the attention that read the trunk out."""
+        return super().adapt({k: v for k, v in state_dict.items() if not k.startswith("visual.attnpool.")})
+
+
+RESNET50 = Config()
+RESNET101 = Config((3, 4, 23, 3), num_classes=512)
+RESNET50X4 = Config((4, 6, 10, 6), width=1.25, img_size=288, num_classes=640)
+RESNET50X16 = Config((6, 8, 18, 8), width=1.5, img_size=384, num_classes=768)
+RESNET50X64 = Config((3, 15, 36, 10), width=2.0, img_size=448)
+
+POOLED = {
+    "resnet50_clip": RESNET50,
+    "resnet101_clip": RESNET101,
+    "resnet50x4_clip": RESNET50X4,
+    "resnet50x16_clip": RESNET50X16,
+    "resnet50x64_clip": RESNET50X64,
+}
+MEAN = {
+    "resnet50_clip_gap": replace(RESNET50, num_classes=0),
+    "resnet101_clip_gap": replace(RESNET101, num_classes=0),
+    "resnet50x4_clip_gap": replace(RESNET50X4, num_classes=0),
+    "resnet50x16_clip_gap": replace(RESNET50X16, num_classes=0),
+    "resnet50x64_clip_gap": replace(RESNET50X64, num_classes=0),
+}
+VARIANTS = POOLED | MEAN
+register(ClipResNet, POOLED)
+register(ClipResNetGap, MEAN)

@@ -1,0 +1,136 @@
+"""ViTamin: a ViT that reads what two stages of convolutions saw, not the picture itself; made to learn from captions.
+
+    image -> two 3x3 convs -> 2 stages of MBConv, each halves the grid -> norm, 3x3 conv of step 2: patches of 16x16
+    -> + places -> ViT blocks with gated MLPs -> mean -> norm -> fc
+    MBConv -> norm -> 1x1 conv to 4 times the channels -> 3x3 depthwise conv -> 1x1 conv -> + shortcut
+
+No batch norm, no class token; the xlarge rows have no place vectors either: there only the convolutions' padding tells
+where a patch stands. The 384 to 1,152 outputs are no classes but the space that words share. Chen et al. 2024,
+"ViTamin: Designing Scalable Vision Models in the Vision-Language Era", arXiv:2404.02132.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+
+from zoo.families import vit
+from zoo.families.vit import ViT
+from zoo.layers.norm import LayerNorm, LayerNorm2d
+from zoo.probe import tap
+from zoo.registry import register
+
+DEPTHS = 2, 4  # blocks in the convolutional stages
+EXPAND = 4
+
+
+@dataclass(frozen=True)
+class Config(vit.Config):
+    """What tells one ViTamin from another: a ViT's, and this."""
+
+    conv_dims: tuple[int, int] = (64, 128)  # channels of the convolutional stages; the stem has the first's
+
+
+class GeGlu(nn.Module):
+    """norm -> gelu(w0 x) * w1 x -> w2 on the last axis (Shazeer 2020, arXiv:2002.05202). (B, N, C) -> (B, N, C)."""
+
+    def __init__(self, dim: int, hidden: int):
+        super().__init__()
+        self.norm = LayerNorm(dim)
+        self.w0 = nn.Linear(dim, hidden)
+        self.act = nn.GELU()
+        self.w1 = nn.Linear(dim, hidden)
+        self.w2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(x)
+        return self.w2(self.act(self.w0(x)) * self.w1(x))
+
+
+class MBConv(nn.Module):
+    """(B, dim_in, H, W) -> (B, dim, H, W), or, halved, (B, dim, ceil(H/2), ceil(W/2)), the shortcut by means of 3x3."""
+
+    def __init__(self, dim_in: int, dim: int, halve: bool):
+        super().__init__()
+        hidden = EXPAND * dim
+        self.shortcut = nn.Sequential()
+        if halve:
+            self.shortcut.add_module("pool", nn.AvgPool2d(3, 2, 1, count_include_pad=False))
+        if dim_in != dim:
+            self.shortcut.add_module("expand", nn.Conv2d(dim_in, dim, 1))
+        self.pre_norm = LayerNorm2d(dim_in)
+        self.conv1_1x1 = nn.Conv2d(dim_in, hidden, 1)
+        self.act1 = nn.GELU()
+        self.conv2_kxk = nn.Conv2d(hidden, hidden, 3, 2 if halve else 1, 1, groups=hidden)
+        self.act2 = nn.GELU()
+        self.conv3_1x1 = nn.Conv2d(hidden, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.act1(self.conv1_1x1(self.pre_norm(x)))
+        y = self.act2(self.conv2_kxk(y))
+        return self.shortcut(x) + self.conv3_1x1(y)
+
+
+class ConvStages(nn.Module):
+    """(B, 3, H, W) -> (B, dim, ceil(H/16), ceil(W/16))."""
+
+    def __init__(self, cfg: Config):
+        super().__init__()
+        dim = cfg.conv_dims[0]
+        self.stem = nn.Sequential(
+            OrderedDict(
+                conv1=nn.Conv2d(3, dim, 3, 2, 1),
+                norm1=LayerNorm2d(dim),
+                act1=nn.GELU(),
+                conv2=nn.Conv2d(dim, dim, 3, 1, 1),
+            )
+        )
+        self.stages = nn.Sequential()
+        for wider, depth in zip(cfg.conv_dims, DEPTHS, strict=True):
+            blocks = (MBConv(wider if i else dim, wider, halve=i == 0) for i in range(depth))
+            self.stages.append(nn.Sequential(*blocks))
+            dim = wider
+        self.pool = nn.Sequential(OrderedDict(norm=LayerNorm2d(dim), proj=nn.Conv2d(dim, cfg.dim, 3, 2, 1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for i, stage in enumerate(self.stages, 1):
+            x = tap(f"stage{i}", stage(x), "NCHW")
+        return self.pool(x)
+
+
+class ViTamin(ViT):
+    """Image (B, 3, H, W) -> tokens (B, N, dim) -> logits (B, num_classes).
+
+    Any H and W: the grid is a sixteenth of the picture, rounded up, and the position table is resized to it.
+    """
+
+    conv_stages = len(DEPTHS)
+
+    def __init__(self, cfg: Config):
+        super().__init__(cfg)
+        self.patch_embed = nn.Sequential(OrderedDict(backbone=ConvStages(cfg)))
+
+
+SMALL = Config(384, 14, 6, mlp_ratio=2, class_token=False, pool="mean", head_norm=True, mlp=GeGlu, num_classes=768)
+BASE = replace(SMALL, dim=768, num_heads=12, conv_dims=(128, 256))
+LARGE = replace(SMALL, dim=1024, depth=31, num_heads=16, conv_dims=(160, 320))
+LARGE2 = replace(LARGE, num_classes=1024)
+XLARGE = replace(LARGE, dim=1152, depth=32, conv_dims=(192, 384), place_table=False, num_classes=1152)
+
+VARIANTS = {
+    "vitamin_small_224": SMALL,
+    "vitamin_base_224": BASE,
+    "vitamin_large_224": LARGE,
+    "vitamin_large_256": replace(LARGE, img_size=256),
+    "vitamin_large_336": replace(LARGE, img_size=336),
+    "vitamin_large_384": replace(LARGE, img_size=384),
+    "vitamin_large2_224": LARGE2,
+    "vitamin_large2_256": replace(LARGE2, img_size=256),
+    "vitamin_large2_336": replace(LARGE2, img_size=336),
+    "vitamin_large2_384": replace(LARGE2, img_size=384),
+    "vitamin_xlarge_256": replace(XLARGE, img_size=256),
+    "vitamin_xlarge_336": replace(XLARGE, img_size=336),
+    "vitamin_xlarge_384": replace(XLARGE, img_size=384),
+}
+register(ViTamin, VARIANTS)

@@ -1,0 +1,29 @@
+"""Class attention: the class token alone asks (Touvron et al. 2021, CaiT, arXiv:2103.17239, section 3)."""
+
+import torch
+from torch import Tensor, nn
+
+from zoo.probe import Geometry, Grid, attention
+
+
+class ClassAttention(nn.Module):
+    """The first token reads every token, itself among them; `grid` counts it in its prefix. (B, N, C) -> (B, 1, C)."""
+
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool = True):
+        super().__init__()
+        self.num_heads = num_heads
+        self.q = nn.Linear(dim, dim, bias=qkv_bias)
+        self.k = nn.Linear(dim, dim, bias=qkv_bias)
+        self.v = nn.Linear(dim, dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        q, k, v = self.q(x[:, :1]), self.k(x), self.v(x)
+        q, k, v = (t.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for t in (q, k, v))  # (B, h, 1 or N, d)
+
+        def geometry() -> Geometry:
+            first, every = torch.zeros(1, 1, dtype=torch.long), torch.arange(grid.tokens)[None]
+            return Geometry(first, every, Grid(1, 0, 0), grid)
+
+        x = attention(q, k, v, layer=self, geometry=geometry)
+        return self.proj(x.transpose(1, 2).flatten(2))
