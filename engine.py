@@ -164,6 +164,12 @@ def _rank(name: str) -> tuple[int, float]:
     return (0, -(best.top1 or 0.0)) if best.bundled else (1, 0.0)
 
 
+def has_classes(name: str) -> bool:
+    """Whether the outputs of a checkpoint are classes; those of fresh weights are taken for such."""
+    row = recipe(name)
+    return row.labels is not None or (row.source == FRESH and row.num_classes > 0)
+
+
 def class_names(row: Checkpoint) -> tuple[str, ...] | None:
     return labels.names(row.labels) if row.labels else None
 
@@ -225,7 +231,7 @@ def look(request: Request, photos: list[Image.Image], progress: explain.Progress
     maps, problem = _explain(request, options, model, x, progress)
     drawn = _draw(request, maps, row, small, boxes) if maps else [None] * len(photos)
     notes = [problem] if problem else maps.notes if maps else []
-    if "." in request.model and row.labels is None:
+    if not has_classes(request.model):
         notes = [NO_CLASSES, *notes]
     return [
         Look(

@@ -6,6 +6,7 @@ from PIL import Image
 
 import engine
 import zoo
+from ui.explore import fitting_method
 
 PHOTO = Image.new("RGB", (300, 200), (200, 40, 40))
 
@@ -136,3 +137,12 @@ def test_a_layer_of_a_class_map_by_its_number():
     assert [look.map.facts["source"] for look in looks] == ["cam", "stage1"]
     with pytest.raises(engine.EngineError, match="stages 0 to"):
         engine.look(engine.Request("test_vit2", layer=99), [PHOTO])
+
+
+def test_a_checkpoint_without_classes_is_shown_by_its_features():
+    features, classes = "vit_small_patch14_dinov2.lvd142m", "vit_small_patch16_224.augreg_in1k"
+    assert not engine.has_classes(features)
+    assert fitting_method(features, "grad_cam") == "pca"
+    assert fitting_method(features, "attention") == "attention"
+    assert fitting_method(classes, "grad_cam") == "grad_cam"
+    assert fitting_method("resnet50", "grad_cam") == "grad_cam"

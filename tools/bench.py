@@ -11,10 +11,12 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 
 import torch
 from captum.attr import LayerGradCam
+from torchcam.methods import GradCAM
 
 import zoo
 from explain import available, covering, explain
@@ -84,17 +86,28 @@ def compare_forward(name: str, seconds: float) -> None:
 
 
 def price_of_maps(name: str, seconds: float) -> None:
-    """Every quick map of a model, frozen as a loaded one is, in forwards of the same model; captum's Grad-CAM too."""
+    """Every quick map of a model, frozen as a loaded one is, in forwards of the same model; others' Grad-CAM beside."""
     model = zoo.create(name).requires_grad_(False)
     x = torch.randn(1, 3, *native_size(name))
     methods = [offer.method.key for offer in available(model) if offer.ok and not offer.method.slow]
-    theirs = LayerGradCam(model, model.get_submodule(MAPPED[name]))
-    sides = [partial(forward, model, x), lambda: theirs.attribute(x, target=1)]
-    sides += [partial(explain, model, x, method) for method in methods]
-    plain, captum, *ours = interleave(sides, seconds * len(sides) / 2)
+    sides = {"one forward": partial(forward, model, x)} | others_grad_cam(model, MAPPED[name], x)
+    sides |= {method: partial(explain, model, x, method) for method in methods}
+    plain, *costs = interleave(list(sides.values()), seconds * len(sides) / 2)
     print(f"{name}: one forward {plain:.1f} ms")
-    for method, cost in zip(("captum's LayerGradCam", *methods), (captum, *ours), strict=True):
-        print(f"    {method:24} {cost:8.1f} ms   {cost / plain:6.2f} forwards", flush=True)
+    for side, cost in zip(list(sides)[1:], costs, strict=True):
+        print(f"    {side:24} {cost:8.1f} ms   {cost / plain:6.2f} forwards", flush=True)
+
+
+def others_grad_cam(model: zoo.Backbone, layer: str, x: torch.Tensor) -> dict[str, Callable[[], object]]:
+    """Grad-CAM by captum, and by torch-cam where it can read the layer: the same weights, as their users have them."""
+    place = model.get_submodule(layer)
+    captum = LayerGradCam(model, place)
+    sides: dict[str, Callable[[], object]] = {"captum's LayerGradCam": lambda: captum.attribute(x, target=1)}
+    if model.no_attention is not None:  # it reads (B, C, H, W) alone
+        unfrozen = deepcopy(model).requires_grad_(True)
+        torch_cam = GradCAM(unfrozen, unfrozen.get_submodule(layer))
+        sides["torch-cam's GradCAM"] = lambda: torch_cam(1, unfrozen(x))
+    return sides
 
 
 def price_of_slow_maps(name: str) -> None:

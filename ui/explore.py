@@ -112,6 +112,7 @@ def wire(p: Parts, demo: gr.Blocks) -> None:
     demo.load(restore, None, [p.picker.architecture, *p.choice, p.notice], **QUICK)
     p.examples.select(add_example, p.photos, p.photos, **QUICK)
     narrowed = [p.layer, p.head, p.target, p.contrast]
+    model.change(fitting_method, [model, p.method], p.method, **QUICK)
     gr.on([model.change, p.method.change], offer, [model, p.method, p.layer, p.head], narrowed, **QUICK)
     written = gr.on([part.change for part in p.choice], write_link, p.choice, p.link, **QUICK)
     written.then(None, p.link, None, js=link.TO_ADDRESS_BAR)
@@ -140,6 +141,13 @@ def restore(request: gr.Request) -> list:
     layer, head, target, contrast = offer(choice.model, choice.method, choice.layer, choice.head)
     target.value, contrast.value = choice.target, choice.contrast
     return [architecture, model, choice.method, target, contrast, layer, head, choice.signed, choice.together, notice]
+
+
+def fitting_method(model: str | None, method: str) -> str:
+    """Keep the chosen method, unless it asks for a class and the checkpoint has none: its features can be seen."""
+    if model is None or not explain.METHODS[method].by_class:
+        return method
+    return method if engine.has_classes(model) else "pca"
 
 
 def offer(model: str | None, method: str, layer: int, head: int) -> tuple:
