@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -152,6 +153,25 @@ def test_what_cannot_be_read_gets_a_sentence_and_spoils_nothing(chromium, url, p
         assert page.locator(".card .notice").count() == 3
         assert cards.nth(3).locator(".guesses li").count() == 5
         assert "Traceback" not in page.content()
+
+
+@pytest.mark.browser
+def test_a_click_asks_about_that_place_and_a_map_can_be_kept(chromium, url, photos, tmp_path):
+    with visit(chromium, f"{url}?model=test_vit2&method=similarity") as page:
+        look(page, photos)
+        page.wait_for_selector(".timing")
+        stack = page.locator(".stack.asks").nth(1)
+        box = stack.bounding_box()
+        stack.click(position={"x": 0.4 * box["width"], "y": 0.6 * box["height"]})
+        page.wait_for_function("() => document.querySelectorAll('.ring').length === 1")  # the other photo is compared
+        ring = page.locator(".card").nth(1).locator(".ring")
+        assert ring.evaluate("(mark) => parseFloat(mark.style.left)") == pytest.approx(40, abs=1)
+        assert ring.evaluate("(mark) => parseFloat(mark.style.top)") == pytest.approx(60, abs=1)
+        with page.expect_download() as download:
+            page.locator(".card a[download]").first.click()
+        download.value.save_as(tmp_path / "map.zip")
+        with zipfile.ZipFile(tmp_path / "map.zip") as kept:
+            assert sorted(kept.namelist()) == ["map.json", "map.npy", "map.png", "overlay.png"]
 
 
 @pytest.mark.browser
