@@ -212,7 +212,7 @@ class Request:
     method: str = "grad_cam"
     target: str = ""
     contrast: str = ""
-    layer: int = -1  # of attention, or of the stages; -1: the last, or where the head reads
+    layer: str = ""  # number of an attention layer, or name of a tap; blank: the last, or where the head reads
     head: int = -1  # of that layer; -1: the mean of all
     signed: bool = False  # draw what speaks against, too
     together: bool = False  # one colour scale, and one basis of features, for all photos
@@ -277,12 +277,11 @@ def _options(request: Request, row: Checkpoint, photos: list[Image.Image], boxes
     if method.by_class:
         options |= {"target": find_class(row, request.target), "contrast": find_class(row, request.contrast)}
     if method.takes("layer"):
-        options |= {"layer": request.layer, "head": None if request.head < 0 else request.head}
-    if method.takes("tap") and request.layer >= 0:
-        stages = cost(row.architecture, row.size, row.num_classes).stages
-        if request.layer >= len(stages):
-            raise EngineError(f"This model has stages 0 to {len(stages) - 1}; {request.layer} is outside.")
-        options["tap"] = stages[request.layer]
+        if request.layer and not request.layer.isdecimal():
+            raise EngineError(f"Layers of attention have numbers; {request.layer!r} is none.")
+        options |= {"layer": int(request.layer or -1), "head": None if request.head < 0 else request.head}
+    if method.takes("tap") and request.layer:
+        options["tap"] = request.layer
     if method.takes("joint"):
         options["joint"] = request.together
     if request.clicked and method.takes("query") and request.clicked[0] < len(photos):

@@ -132,11 +132,15 @@ def test_one_scale_for_all_photos():
     assert [look.map.top for look in together] == [max(own)] * 2
 
 
-def test_a_layer_of_a_class_map_by_its_number():
-    looks = [engine.look(engine.Request("test_vit2", layer=layer), [PHOTO])[0] for layer in (-1, 0)]
+def test_a_layer_by_its_name_or_number():
+    looks = [engine.look(engine.Request("test_vit2", layer=layer), [PHOTO])[0] for layer in ("", "stage1")]
     assert [look.map.facts["source"] for look in looks] == ["cam", "stage1"]
-    with pytest.raises(engine.EngineError, match="stages 0 to"):
-        engine.look(engine.Request("test_vit2", layer=99), [PHOTO])
+    (look,) = engine.look(engine.Request("test_vit2", "attention", layer="2"), [PHOTO])
+    assert look.map.facts["source"] == "blocks.2.attn"
+    (look,) = engine.look(engine.Request("test_vit2", layer="stage99"), [PHOTO])
+    assert look.notes == ["This model has no layer called 'stage99' to look at."]
+    with pytest.raises(engine.EngineError, match="have numbers"):
+        engine.look(engine.Request("test_vit2", "attention", layer="stage1"), [PHOTO])
 
 
 def test_a_checkpoint_without_classes_is_shown_by_its_features():

@@ -150,20 +150,21 @@ def fitting_method(model: str | None, method: str) -> str:
     return method if engine.has_classes(model) else "pca"
 
 
-def offer(model: str | None, method: str, layer: int, head: int) -> tuple:
+def offer(model: str | None, method: str, layer: str, head: int) -> tuple:
     """Show the choices that a method has: a layer, and a head of it for attention; classes for class maps."""
     if model is None:  # the page is still being filled
         return (gr.skip(),) * 4
     row, wanted = engine.recipe(model), explain.METHODS[method]
     price = zoo.cost(row.architecture, row.size, row.num_classes)
     if wanted.takes("layer"):
-        depths = [("last", -1), *((f"{i}: {path}", i) for i, (path, _) in enumerate(price.attention_layers))]
+        depths = [("last", ""), *((f"{i}: {path}", str(i)) for i, (path, _) in enumerate(price.attention_layers))]
         heads = max((count for _, count in price.attention_layers), default=0)
     else:
         stages = price.stages if wanted.takes("tap") else ()
-        depths, heads = [("where the head reads", -1), *((name, i) for i, name in enumerate(stages))], 0
+        depths, heads = [("where the head reads", ""), *((name, name) for name in stages)], 0
+    layer = layer if layer in (value for _, value in depths) else ""
     return (
-        gr.Dropdown(choices=depths, value=layer if layer < len(depths) - 1 else -1, visible=len(depths) > 1),
+        gr.Dropdown(choices=depths, value=layer, visible=len(depths) > 1),
         gr.Dropdown(
             choices=[("mean of all", -1), *((str(h), h) for h in range(heads))],
             value=head if head < heads else -1,
@@ -188,7 +189,7 @@ def look(
     method: str,
     target: str,
     contrast: str,
-    layer: int,
+    layer: str,
     head: int,
     signed: bool,
     together: bool,
@@ -233,7 +234,7 @@ def prove(
     method: str,
     target: str,
     contrast: str,
-    layer: int,
+    layer: str,
     head: int,
     signed: bool,
     together: bool,

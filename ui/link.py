@@ -45,12 +45,10 @@ def read(request: gr.Request) -> engine.Request | None:
             method=query.get("method", BLANK.method),
             target=query.get("class", ""),
             contrast=query.get("against", ""),
-            layer=int(query.get("layer", BLANK.layer)),
+            layer=query.get("layer", BLANK.layer),
             head=int(query.get("head", BLANK.head)),
             signed="signed" in query,
             together="together" in query,
         )
     except ValueError as error:
-        raise engine.EngineError(
-            "This link's layer or head is no number; the first choice is shown instead."
-        ) from error
+        raise engine.EngineError("This link's head is no number; the first choice is shown instead.") from error
