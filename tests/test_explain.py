@@ -35,6 +35,7 @@ SMALL = {
     "vit_pe_core_tiny_patch16_384": (64, 96),
     "vit_tiny_patch16_dinov3_qkvb": (64, 96),
     "cait_cifar": (32, 48),
+    "fastvit_t8": (64, 96),
 }
 # How to ask the methods of many forwards for few.
 FEW: dict[str, dict] = {

@@ -56,6 +56,9 @@ FAMILIES = (
     "beit_base_patch16_224",
     "beit3_base_patch16_224",
     "cait_xxs24_224",
+    "fastvit_t8",
+    "fastvit_mci0",
+    "vit_base_mci_224",
 )
 # Where captum's Grad-CAM looks, so that both look at the same tensor.
 MAPPED = {"resnet50": "layer4", "vit_small_patch16_224": "blocks.11.norm1", "swin_tiny_patch4_window7_224": "norm"}

@@ -37,7 +37,7 @@ class Plan:
 
 # Families that take any picture are shown one that is not square: it tells H from W.
 RESNET = Plan({"layers": [1, 1, 2, 1]}, {"depths": [1, 1, 2, 1]}, size=(64, 96))
-PLANS = {
+PLANS = {  # by family file, or by architecture where one of a file is unlike the others
     "convnext": Plan({"depths": [1, 1, 2, 1]}, size=(64, 96)),
     "mlp_mixer": Plan({"mlp_ratio": [0.25, 0.5]}),
     "mobilenet_v2": Plan(size=(64, 96)),
@@ -71,6 +71,9 @@ PLANS = {
     "beit_v2": Plan({"depth": 2}),
     "beit3": Plan({"depth": 2}),
     "cait": Plan({"depth": 2}),
+    "fastvit": Plan({"layers": [1, 1, 2, 1]}, {"depths": [1, 1, 2, 1]}, size=(64, 96)),
+    "mobileclip": Plan({"layers": [1] * 5}, {"depths": [1] * 5}, size=(64, 96)),
+    "vit_base_mci_224": Plan({"depth": 2}),
 }
 
 
@@ -101,7 +104,7 @@ def main(families: list[str]) -> None:
             for name in variants:
                 if name.endswith("_cifar"):  # this project's own sizes: the reference has none
                     continue
-                table.writerow(record(name, PLANS[family]))
+                table.writerow(record(name, PLANS.get(name, PLANS[family])))
                 print(name, flush=True)
 
 

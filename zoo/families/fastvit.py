@@ -1,0 +1,295 @@
+"""FastViT: a mobile net of branches that fold into single convolutions; only the last stage of some sizes attends.
+
+    image -> 3 convolutions (H/4) -> 4 stages of blocks, the grid halved before stages 2 to 4
+    -> 3x3 depthwise conv to twice the channels, gates -> mean -> fc
+    block     -> x + gamma * (3x3 depthwise conv - norm) -> 7x7 depthwise conv, wide MLP -> gamma -> + shortcut
+    attention -> norm -> attention -> gamma -> + shortcut in place of the first step; sizes sa, ma: in the last stage
+
+The convolutions of the stem, of a block's first step, between stages and at the end are sums of branches
+(zoo/layers/reparam.py). That first step is all linear: folded, it is one depthwise conv, shortcut and all. Vasu et al.
+2023, "FastViT: A Fast Hybrid Vision Transformer using Structural Reparameterization", arXiv:2303.14189. Large kernels
+beside small ones: Ding et al. 2022, RepLKNet, arXiv:2203.06717. Where a place is, told by a convolution: Chu et al.
+2021, "Conditional Positional Encodings for Vision Transformers", arXiv:2102.10882.
+"""
+
+import re
+from bisect import bisect
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from zoo.base import Backbone
+from zoo.families.vit import init_linear
+from zoo.layers.attention import SelfAttention
+from zoo.layers.channel_attention import SqueezeExcite
+from zoo.layers.drop import DropPath, drop_path_rates
+from zoo.layers.head import ClassifierHead
+from zoo.layers.mlp import Mlp
+from zoo.layers.reparam import BranchSum, RepConv, conv_norm
+from zoo.probe import Grid, tap
+from zoo.registry import register
+
+HEAD_DIM = 32
+TOWER = "image_encoder.model."  # where the picture encoder lies in MobileCLIP's own files
+# From the names in Apple's own files to ours, one after the other.
+RENAMED = (
+    (r"^patch_embed\.", "stem."),
+    (r"^conv_exp\.", "final_conv."),
+    (r"^head\.", "head.fc."),
+    (r"\.rbr_conv\.", ".conv_kxk."),
+    (r"\.rbr_scale\.", ".conv_scale."),
+    (r"\.rbr_skip\.", ".identity."),
+    (r"\.lkb_origin\.", ".large_conv."),
+    (r"\.convffn\.", ".mlp."),
+    (r"\.se\.reduce\.", ".se.fc1."),
+    (r"\.se\.expand\.", ".se.fc2."),
+    (r"\.(layer_scale(_\d)?)$", r".\1.gamma"),
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """What tells one FastViT from another."""
+
+    depths: tuple[int, ...] = (2, 2, 6, 2)  # blocks in each stage
+    dims: tuple[int, ...] = (64, 128, 256, 512)  # channels in each stage
+    mlp_ratio: float = 4.0  # hidden width of the MLP over dim
+    attention_stages: int = 0  # how many of the last stages attend
+    norm: Callable[[int], nn.Module] = nn.BatchNorm2d  # before attention
+    gamma: float = 1e-5  # how quietly each step of a block starts
+    stem_scale: bool = True  # 1x1 branches in the stem
+    down_act: bool = False  # GELU behind the large kernel that halves the grid
+    down_gates: int = 0  # before how many of the last stages that kernel has gates
+    num_classes: int = 1000
+    drop_path: float = 0.0
+
+
+class MobileOne(RepConv):
+    """branches -> (gates) -> GELU. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
+
+    def __init__(
+        self,
+        dim_in: int,
+        dim: int,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        scale: bool = True,
+        gates: bool = False,
+    ):
+        super().__init__(dim_in, dim, kernel, stride, groups, scale=scale)
+        self.se = SqueezeExcite(dim, dim // 16) if gates else nn.Identity()
+        self.act = nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.se(super().forward(x)))
+
+
+class LargeKernelConv(BranchSum):
+    """7x7 and 3x3 depthwise conv -> (gates) -> (GELU). (B, dim_in, H, W) -> (B, dim, ceil(H/2), ceil(W/2))."""
+
+    names = "large_conv", "small_conv"
+
+    def __init__(self, dim_in: int, dim: int, gates: bool, act: bool):
+        super().__init__()
+        self.large_conv = conv_norm(dim_in, dim, 7, 2, groups=dim_in)
+        self.small_conv = conv_norm(dim_in, dim, 3, 2, groups=dim_in)
+        self.se = SqueezeExcite(dim, dim // 4) if gates else nn.Identity()
+        self.act = nn.GELU() if act else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.se(super().forward(x)))
+
+
+class ScaledSum(nn.Module):
+    """x + gamma * y, gamma a factor a channel: layer scale (arXiv:2103.17239). (B, C, H, W) twice -> (B, C, H, W)."""
+
+    def __init__(self, dim: int, start: float):
+        super().__init__()
+        self.gamma = nn.Parameter(start * torch.ones(dim, 1, 1))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.addcmul(x, self.gamma, y)
+
+
+class RepMixer(nn.Module):
+    """Mix each place with its eight neighbours. (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, dim: int, cfg: Config):
+        super().__init__()
+        self.norm = RepConv(dim, dim, 3, groups=dim, convs=0, scale=False)
+        self.mixer = RepConv(dim, dim, 3, groups=dim)
+        self.layer_scale = ScaledSum(dim, cfg.gamma)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.mixer(x)
+        y -= self.norm(x)
+        return self.layer_scale(x, y)
+
+
+class ConvMlp(Mlp):
+    """7x7 depthwise conv -> MLP at every place. (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, dim: int, hidden: int):
+        super().__init__(dim, hidden, conv=True)
+        self.conv = conv_norm(dim, dim, 7, groups=dim)
+        self.apply(_init_conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.conv(x))
+
+
+class RepMixerBlock(nn.Module):
+    """(B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, dim: int, drop_path: float, cfg: Config):
+        super().__init__()
+        self.token_mixer = RepMixer(dim, cfg)
+        self.mlp = ConvMlp(dim, int(dim * cfg.mlp_ratio))
+        self.layer_scale = ScaledSum(dim, cfg.gamma)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.token_mixer(x)
+        return self.layer_scale(x, self.drop_path(self.mlp(x)))
+
+
+class AttentionBlock(nn.Module):
+    """(B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, dim: int, drop_path: float, cfg: Config):
+        super().__init__()
+        self.norm = cfg.norm(dim)
+        self.token_mixer = SelfAttention(dim, dim // HEAD_DIM, qkv_bias=False)
+        self.layer_scale_1 = ScaledSum(dim, cfg.gamma)
+        self.mlp = ConvMlp(dim, int(dim * cfg.mlp_ratio))
+        self.layer_scale_2 = ScaledSum(dim, cfg.gamma)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        grid = Grid(0, *x.shape[2:])
+        y = self.token_mixer(self.norm(x).flatten(2).transpose(1, 2), grid)  # (B, N, C)
+        y = y.transpose(1, 2).unflatten(2, grid.shape)
+        x = self.layer_scale_1(x, self.drop_path(y))
+        return self.layer_scale_2(x, self.drop_path(self.mlp(x)))
+
+
+class PositionConv(nn.Module):
+    """Tell each place where it is: what lies around it, the border too. (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.pos_enc = nn.Conv2d(dim, dim, 7, padding=3, groups=dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.pos_enc(x)
+
+
+class Stage(nn.Module):
+    """Halve the grid (not before the first stage), then blocks. (B, C, H, W) -> (B, dims[i], ceil(H/2), ceil(W/2))."""
+
+    def __init__(self, i: int, drop_paths: list[float], cfg: Config):
+        super().__init__()
+        dim, left = cfg.dims[i], len(cfg.dims) - i
+        self.downsample = nn.Sequential()
+        if i:
+            large = LargeKernelConv(cfg.dims[i - 1], dim, left <= cfg.down_gates, cfg.down_act)
+            self.downsample = nn.Sequential(OrderedDict(proj=nn.Sequential(large, MobileOne(dim, dim, 1))))
+        attends = left <= cfg.attention_stages
+        self.pos_emb = PositionConv(dim) if attends else nn.Identity()
+        block = AttentionBlock if attends else RepMixerBlock
+        self.blocks = nn.Sequential(*(block(dim, rate, cfg) for rate in drop_paths))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks(self.pos_emb(self.downsample(x)))
+
+
+class FastViT(Backbone):
+    """Image (B, 3, H, W) -> features (B, num_features, H/32, W/32) -> logits (B, num_classes).
+
+    Any H and W: each halving rounds up. With five stages the grid is H/64 by W/64.
+    """
+
+    readout = "mean"
+
+    def __init__(self, cfg: Config):
+        super().__init__()
+        dim, last = cfg.dims[0], cfg.dims[-1]
+        self.num_features, self.num_classes = 2 * last, cfg.num_classes
+        self.stem = nn.Sequential(
+            MobileOne(3, dim, 3, 2, scale=cfg.stem_scale),
+            MobileOne(dim, dim, 3, 2, groups=dim, scale=cfg.stem_scale),
+            MobileOne(dim, dim, 1),
+        )
+        rates = drop_path_rates(cfg.drop_path, cfg.depths)
+        self.stages = nn.Sequential(*(Stage(i, stage_rates, cfg) for i, stage_rates in enumerate(rates)))
+        self.final_conv = MobileOne(last, self.num_features, 3, groups=last, gates=True)
+        self.head = ClassifierHead(self.num_features, cfg.num_classes)
+        self.apply(init_linear)
+
+    @classmethod
+    def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Read Apple's own files too: FastViT's, and MobileCLIP's, in which a text encoder lies beside this one."""
+        tower = {k.removeprefix(TOWER): v for k, v in state_dict.items() if k.startswith(TOWER)}
+        state = tower or super().adapt(state_dict)
+        return _from_apple(state) if "patch_embed.0.rbr_conv.0.conv.weight" in state else state
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for i, stage in enumerate(self.stages, 1):
+            x = tap(f"stage{i}", stage(x), "NCHW")
+        return tap("cam", self.final_conv(x), "NCHW")
+
+
+class FastViTConv(FastViT):
+    """The sizes in which no stage attends."""
+
+    no_attention = "its gates weigh whole channels, the same at every place, and the rest is convolutions"
+
+
+def _init_conv(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _from_apple(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """There stages are one list of blocks, halvings and positions; a halving begins the next stage."""
+    halvings = sorted({int(found[1]) for key in state_dict if (found := re.match(r"network\.(\d+)\.proj\.", key))})
+    state = {}
+    for key, value in state_dict.items():
+        if key == "head.proj":  # (dim, classes), applied from the right and without a bias
+            state["head.fc.weight"], state["head.fc.bias"] = value.T, torch.zeros(value.shape[1])
+            continue
+        for old, new in RENAMED:
+            key = re.sub(old, new, key)
+        if found := re.match(r"network\.(\d+)\.(proj\.|pe\.)?", key):
+            part = {"proj.": "downsample.proj.", "pe.": "pos_emb.pos_enc."}.get(found[2], "blocks.")
+            key = f"stages.{bisect(halvings, int(found[1]))}.{part}{key[found.end() :]}"
+        state[key] = value
+    return state
+
+
+T12 = Config(mlp_ratio=3.0)
+S12 = Config()
+SA12 = replace(S12, attention_stages=1)
+SA36 = replace(SA12, depths=(6, 6, 18, 6))
+
+CONVOLUTIONS = {
+    "fastvit_t8": replace(T12, depths=(2, 2, 4, 2), dims=(48, 96, 192, 384)),
+    "fastvit_t12": T12,
+    "fastvit_s12": S12,
+}
+ATTENTION = {
+    "fastvit_sa12": SA12,
+    "fastvit_sa24": replace(SA12, depths=(4, 4, 12, 4)),
+    "fastvit_sa36": SA36,
+    "fastvit_ma36": replace(SA36, dims=(76, 152, 304, 608)),
+}
+VARIANTS = CONVOLUTIONS | ATTENTION
+register(FastViTConv, CONVOLUTIONS)
+register(FastViT, ATTENTION)
