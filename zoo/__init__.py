@@ -17,6 +17,7 @@ from zoo.catalogue import (
     for_architecture as for_architecture,
 )
 from zoo.cost import Cost as Cost, cost as cost
+from zoo.fuse import fuse as fuse
 from zoo.photo import PhotoError as PhotoError, open_photo as open_photo
 from zoo.preprocess import preprocess as preprocess
 from zoo.registry import create as create, create_from as create_from, names as names
