@@ -8,6 +8,7 @@ of one kind; milliseconds do not.
 """
 
 import argparse
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -66,16 +67,19 @@ SLOW = ("integrated_gradients", "occlusion", "ablation")
 
 
 def interleave(sides: list[Callable[[], object]], seconds: float, least: int = 20) -> list[float]:
-    """Median milliseconds of each side, called in turn for `seconds` in all and at least `least` times each."""
+    """Median milliseconds of each side, called in rounds for `seconds` in all and at least `least` times each.
+
+    Each round has an order of its own: what ran before a side, and the memory it left behind, is worth a per cent.
+    """
     for side in sides:
         side()
     times: list[list[float]] = [[] for _ in sides]
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times[0]) < least:
-        for side, kept in zip(sides, times, strict=True):
+        for i in random.sample(range(len(sides)), len(sides)):
             start = time.perf_counter()
-            side()
-            kept.append(1000 * (time.perf_counter() - start))
+            sides[i]()
+            times[i].append(1000 * (time.perf_counter() - start))
     return [statistics.median(kept) for kept in times]
 
 
@@ -92,13 +96,17 @@ def price_of_maps(name: str, seconds: float) -> None:
     """Every quick map of a model, frozen as a loaded one is, in forwards of the same model; others' Grad-CAM beside."""
     model = zoo.create(name).requires_grad_(False)
     x = torch.randn(1, 3, *native_size(name))
-    methods = [offer.method.key for offer in available(model) if offer.ok and not offer.method.slow]
-    sides = {"one forward": partial(forward, model, x)} | others_grad_cam(model, MAPPED[name], x)
-    sides |= {method: partial(explain, model, x, method) for method in methods}
-    plain, *costs = interleave(list(sides.values()), seconds * len(sides) / 2)
-    print(f"{name}: one forward {plain:.1f} ms")
+    plain = {"one forward": partial(forward, model, x)}
+    ours = {
+        offer.method.key: partial(explain, model, x, offer.method.key)
+        for offer in available(model)
+        if offer.ok and not offer.method.slow
+    }
+    print(f"{name}, in forwards of its own:")
+    sides = plain | others_grad_cam(model, MAPPED[name], x) | ours
+    forward_ms, *costs = interleave(list(sides.values()), seconds * len(sides) / 2)
     for side, cost in zip(list(sides)[1:], costs, strict=True):
-        print(f"    {side:24} {cost:8.1f} ms   {cost / plain:6.2f} forwards", flush=True)
+        print(f"    {side:24} {cost:8.1f} ms   {cost / forward_ms:6.2f} forwards", flush=True)
 
 
 def others_grad_cam(model: zoo.Backbone, layer: str, x: torch.Tensor) -> dict[str, Callable[[], object]]:
