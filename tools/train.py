@@ -24,9 +24,11 @@ from tools.cifar import CLASSES, RUNS, accuracy, normalize, read_photos
 from zoo.base import Backbone
 from zoo.latency import device_name
 from zoo.registry import create
+from zoo.weights import load
 
 MARGIN = 4  # pixels by which a training picture may be shifted
 APART = "epochs", "seed"  # parts of a recipe that have columns of their own in the table of the bundle
+TEMPERATURE, TAUGHT = 4.0, 0.9  # of the teacher's answers, and their share in the loss
 COARSE = 24  # side of the pictures at the start of a run, if its recipe says so
 
 
@@ -45,6 +47,7 @@ class Recipe:
     cutmix: float = 0.0  # share of the batches in which a box comes from another picture
     coarse: float = 0.0  # share of the run, from its start, on pictures of 24x24, which cost about half
     ema: float = 0.998  # the weights kept are a running mean with this decay
+    teacher: str = ""  # a bundled checkpoint whose answers are learned, beside the classes
     seed: int = 0
 
 
@@ -118,6 +121,12 @@ def as_matrix(x: Tensor) -> Tensor:
     return x if x.ndim == 2 else x.permute(0, 2, 3, 1).view(len(x), -1)
 
 
+def distillation(logits: Tensor, taught: Tensor) -> Tensor:
+    """How far softened answers (B, classes) are from a teacher's (Hinton et al. 2015, arXiv:1503.02531)."""
+    own, its = ((x / TEMPERATURE).log_softmax(1) for x in (logits, taught))
+    return TEMPERATURE**2 * F.kl_div(own, its, reduction="batchmean", log_target=True)
+
+
 class Run:
     """A model on its way: weights, their running mean, the optimizers, the epochs behind it."""
 
@@ -128,6 +137,7 @@ class Run:
         average = get_ema_multi_avg_fn(self.recipe.ema)
         self.mean = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
         self.optimizers = Optimizers(self.model, self.recipe)
+        self.teacher = load(self.recipe.teacher).to(device) if self.recipe.teacher else None
         self.attention = [SDPBackend.MATH] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
         self.file = RUNS / f"{name}.pt"
         self.parts = {"model": self.model, "mean": self.mean, **self.optimizers.members}
@@ -138,6 +148,11 @@ class Run:
             self.epoch = saved["epoch"]
             for part, state in self.parts.items():
                 state.load_state_dict(saved[part])
+
+    @torch.no_grad()
+    def teach(self, images: Tensor) -> Tensor:
+        assert self.teacher is not None
+        return self.teacher(images)
 
     def save(self) -> None:
         state = {part: owner.state_dict() for part, owner in self.parts.items()}
@@ -171,7 +186,10 @@ class Run:
             # On a CPU, the fused attention's backward takes twice as long as plain matrix products.
             with torch.autocast(self.device.type, torch.bfloat16), sdpa_kernel(self.attention):
                 logits = self.model(images)
+                taught = None if self.teacher is None else self.teach(images)
             loss = F.cross_entropy(logits.float(), target, label_smoothing=self.recipe.smoothing)
+            if taught is not None:
+                loss = torch.lerp(loss, distillation(logits.float(), taught.float()), TAUGHT)
             loss.backward()
             self.optimizers.step(self.rate(progress))
             self.mean.update_parameters(self.model)
@@ -183,7 +201,7 @@ class Run:
 def export_run(run: Run, x: Tensor, y: Tensor) -> None:
     """Put the running mean into the bundle, with how it came about."""
     usual = {field.name: field.default for field in fields(Recipe)}
-    told = [f"{key} {value:g}" for key, value in asdict(run.recipe).items() if value != usual[key] and key not in APART]
+    told = [f"{key} {value}" for key, value in asdict(run.recipe).items() if value != usual[key] and key not in APART]
     facts = {
         "recipe": ", ".join(["Muon and AdamW", *told]),
         "epochs": run.recipe.epochs,
