@@ -47,7 +47,6 @@ def export(name: str, state: dict[str, Tensor], facts: dict[str, Any], x: Tensor
     weights = {k: v.float() if v.is_floating_point() else v for k, v in load_file(file).items()}
     model = create_from(name, weights).requires_grad_(False).to(x.device)
     measured = {
-        "name": file.stem,
         "top1": f"{accuracy(model, x, y):.2f}",
         "parameters": sum(p.numel() for p in model.parameters()),
         "bytes": file.stat().st_size,
@@ -55,7 +54,7 @@ def export(name: str, state: dict[str, Tensor], facts: dict[str, Any], x: Tensor
         **{key: f"{share:.1f}" for key, share in pointing(model, x, y).items()},
     }
     print(measured)
-    record({key: str(value) for key, value in (facts | measured).items()})
+    record({key: str(value) for key, value in ({"name": file.stem} | facts | measured).items()})
 
 
 def pointing(model: Backbone, x: Tensor, y: Tensor) -> dict[str, float]:
