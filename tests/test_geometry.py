@@ -7,8 +7,11 @@ from torch.overrides import TorchFunctionMode
 
 import explain
 import zoo
-from tests.test_explain import WITH_ATTENTION, build, noise
+from tests.test_explain import SMALL, WITH_ATTENTION, build, noise
+from tests.test_families import GOLDENS
+from tools.filled import picture
 from zoo.probe import AttentionRecord, Geometry, Grid, attention, probe, tap, whole
+from zoo.registry import variant
 
 
 class Products(TorchFunctionMode):
@@ -32,11 +35,23 @@ def scatter(x: Tensor, index: Tensor, tokens: int) -> Tensor:
     return out[:, :tokens]
 
 
-@pytest.mark.parametrize("name", WITH_ATTENTION)
+def smallest_of_each_file() -> list[str]:
+    """The variant with the fewest parameters of every family file that attends."""
+    files: dict[str, str] = {}
+    for name in sorted(GOLDENS, key=lambda name: int(GOLDENS[name]["parameters"])):
+        if variant(name)[0].no_attention is None:
+            files.setdefault(GOLDENS[name]["file"], name)
+    return list(files.values())
+
+
+@pytest.mark.parametrize("name", sorted({*WITH_ATTENTION, *smallest_of_each_file()}))
 def test_recorded_weights_times_values_are_what_each_layer_computed(name):
     """For queries that see no padding: what those read outside the picture has no token."""
+    large = name in GOLDENS and int(GOLDENS[name]["parameters"]) > 40e6
+    model = build(name, **({"depth": 2} if large else {}))
+    x = noise(name) if name in SMALL else picture(1, int(GOLDENS[name]["height"]), int(GOLDENS[name]["width"]))
     with torch.inference_mode(), Products() as products, probe(attention=whole) as seen:
-        build(name)(noise(name))
+        model(x)
     products_of = {id(left): (right, out) for left, right, out in products.seen}
     for record in seen.attention:
         values, out = products_of[id(record.weights)]

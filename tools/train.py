@@ -56,7 +56,7 @@ RECIPES = {
         epochs=80, lr=0.02, weight_decay=0.02, batch=512, smoothing=0.05, cutout=8, coarse=0.7, ema=0.99
     ),
     "resnet20x2_cifar": Recipe(
-        epochs=80, lr=0.02, weight_decay=0.02, batch=512, smoothing=0.05, cutout=8, coarse=0.7, ema=0.99
+        epochs=36, lr=0.02, weight_decay=0.02, batch=512, smoothing=0.05, cutmix=0.5, coarse=0.75, ema=0.99
     ),
     "convnext_cifar": Recipe(epochs=20, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.995),
     "mobilenetv2_cifar": Recipe(epochs=25, lr=0.02, weight_decay=0.02, batch=256, cutmix=0.3, coarse=0.7, ema=0.995),
