@@ -47,6 +47,7 @@ class Recipe:
     cutmix: float = 0.0  # share of the batches in which a box comes from another picture
     coarse: float = 0.0  # share of the run, from its start, on pictures of 24x24, which cost about half
     ema: float = 0.998  # the weights kept are a running mean with this decay
+    start: str = ""  # a bundled checkpoint whose weights are gone on from
     teacher: str = ""  # a bundled checkpoint whose answers are learned, beside the classes
     seed: int = 0
 
@@ -121,6 +122,10 @@ def as_matrix(x: Tensor) -> Tensor:
     return x if x.ndim == 2 else x.permute(0, 2, 3, 1).view(len(x), -1)
 
 
+def shrunk(images: Tensor) -> Tensor:
+    return F.interpolate(images, COARSE, mode="bilinear", antialias=True)
+
+
 def distillation(logits: Tensor, taught: Tensor) -> Tensor:
     """How far softened answers (B, classes) are from a teacher's (Hinton et al. 2015, arXiv:1503.02531)."""
     own, its = ((x / TEMPERATURE).log_softmax(1) for x in (logits, taught))
@@ -133,26 +138,24 @@ class Run:
     def __init__(self, name: str, device: torch.device):
         self.name, self.device, self.recipe, self.epoch = name, device, RECIPES[name], 0
         torch.manual_seed(self.recipe.seed)
-        self.model = create(name).to(device).to(memory_format=torch.channels_last)
+        start = load(self.recipe.start).requires_grad_(True) if self.recipe.start else create(name)
+        self.model = start.to(device).to(memory_format=torch.channels_last)
         average = get_ema_multi_avg_fn(self.recipe.ema)
         self.mean = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
         self.optimizers = Optimizers(self.model, self.recipe)
-        self.teacher = load(self.recipe.teacher).to(device) if self.recipe.teacher else None
+        self.teacher = load(self.recipe.teacher) if self.recipe.teacher else None
+        if self.teacher is not None:
+            self.teacher.to(device).to(memory_format=torch.channels_last)
         self.attention = [SDPBackend.MATH] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
         self.file = RUNS / f"{name}.pt"
         self.parts = {"model": self.model, "mean": self.mean, **self.optimizers.members}
         if self.file.exists():
             saved = torch.load(self.file, map_location=device, weights_only=True)
-            if saved["recipe"] != asdict(self.recipe):
+            if Recipe(**saved["recipe"]) != self.recipe:
                 raise SystemExit(f"{self.file} was trained by another recipe; move it away to start anew.")
             self.epoch = saved["epoch"]
             for part, state in self.parts.items():
                 state.load_state_dict(saved[part])
-
-    @torch.no_grad()
-    def teach(self, images: Tensor) -> Tensor:
-        assert self.teacher is not None
-        return self.teacher(images)
 
     def save(self) -> None:
         state = {part: owner.state_dict() for part, owner in self.parts.items()}
@@ -173,8 +176,6 @@ class Run:
         for step, chosen in enumerate(order.to(x.device)):
             progress = (self.epoch + (step + 0.5) / steps) / self.recipe.epochs
             images, target = augment(x[chosen], y[chosen], self.recipe, rng)
-            if progress < self.recipe.coarse:
-                images = F.interpolate(images, COARSE, mode="bilinear", antialias=True)
             yield images, target, progress
 
     def train_epoch(self, x: Tensor, y: Tensor) -> float:
@@ -185,8 +186,8 @@ class Run:
         for images, target, progress in bar:
             # On a CPU, the fused attention's backward takes twice as long as plain matrix products.
             with torch.autocast(self.device.type, torch.bfloat16), sdpa_kernel(self.attention):
-                logits = self.model(images)
-                taught = None if self.teacher is None else self.teach(images)
+                logits = self.model(shrunk(images) if progress < self.recipe.coarse else images)
+                taught = None if self.teacher is None else self.teacher(images)
             loss = F.cross_entropy(logits.float(), target, label_smoothing=self.recipe.smoothing)
             if taught is not None:
                 loss = torch.lerp(loss, distillation(logits.float(), taught.float()), TAUGHT)
