@@ -70,3 +70,9 @@ def test_files_are_small():
     sizes = [file.stat().st_size for file in catalogue.BUNDLED.glob("*.safetensors")]
     assert max(sizes) <= 3e6
     assert sum(sizes) <= 30e6
+
+
+def test_few_classes_are_named_and_many_are_counted():
+    assert "<dt>Classes</dt><dd>airplane, automobile, bird, cat," in cards.facts(BEST)
+    assert "<dt>Classes</dt><dd>1,000</dd>" in cards.facts("resnet50.a1_in1k")
+    assert "<dt>Classes</dt>" not in cards.facts("vit_small_patch14_dinov2.lvd142m")

@@ -18,6 +18,7 @@ from zoo.cost import cost
 from zoo.latency import Timing
 
 ASK = "Click a place in the photo to ask about it."
+FEW = 20  # classes, that all can be read at a glance
 RESTRICTED = ("nc", "noncommercial", "research")  # parts of the licences that do not allow every use
 
 
@@ -43,6 +44,7 @@ def facts(name: str) -> str:
         "Parameters": f"{price.parameters / 1e6:.2f} M",
         "Multiply-adds": f"{price.macs / 1e9:.2f} G at {row.size[0]} x {row.size[1]}",
         "Weights": f"{price.weight_bytes / 1e6:.1f} MB in memory, {source(row)}",
+        "Classes": classes(row),
         "Top-1": accuracy(row),
         "Licence": licence(row),
     }
@@ -75,6 +77,14 @@ def accuracy(row: Checkpoint) -> str:
         return ""
     where = "CIFAR-10 test photos, measured" if row.labels == "cifar10" else "ImageNet, published"
     return f"{row.top1:.1f} % ({where})"
+
+
+def classes(row: Checkpoint) -> str:
+    """The classes' names where they are few: a photo of anything else is taken for one of them."""
+    names = engine.class_names(row)
+    if names is None:
+        return ""
+    return escape(", ".join(names)) if len(names) <= FEW else f"{len(names):,}"
 
 
 def licence(row: Checkpoint) -> str:
