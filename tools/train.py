@@ -136,7 +136,7 @@ def shrunk(images: Tensor) -> Tensor:
 
 
 def distillation(logits: Tensor, taught: list[Tensor]) -> Tensor:
-    """How far softened answers (B, classes) are from the mean of the teachers' (Hinton et al. 2015, arXiv:1503.02531)."""
+    """How far softened answers (B, classes) are from the teachers' mean (Hinton et al. 2015, arXiv:1503.02531)."""
     own = (logits.float() / TEMPERATURE).log_softmax(1)
     theirs = torch.stack([(answer.float() / TEMPERATURE).softmax(1) for answer in taught]).mean(0)
     return TEMPERATURE**2 * F.kl_div(own, theirs, reduction="batchmean")
