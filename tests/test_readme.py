@@ -1,8 +1,10 @@
-"""The README's front matter configures the Space: what it pins must be what is installed."""
+"""What the README says is so: its front matter, which configures the Space, and its count of architectures."""
 
 from pathlib import Path
 
 import yaml
+
+import zoo
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,9 +24,11 @@ def test_the_space_finds_its_app_and_its_limits():
     assert len(facts["short_description"]) <= 60
 
 
-def test_preloaded_checkpoints_are_in_the_catalogue():
-    import zoo
+def test_as_many_architectures_as_it_says():
+    assert f" {len(zoo.names())} so far" in (ROOT / "README.md").read_text()
 
+
+def test_preloaded_checkpoints_are_in_the_catalogue():
     for line in front_matter()["preload_from_hub"]:
         repository, file = line.split()
         assert any(row.source == repository for row in zoo.checkpoints().values())
