@@ -60,7 +60,7 @@ TEACHER = ("resnet20x2_cifar.cifar10",)
 RECIPES = {
     # Its start: 80 epochs by the recipe of resnet20x2_cifar, but with cutout 8 for cutmix, coarse 0.7: 89.30 %.
     "resnet32_cifar": Recipe(
-        epochs=10,
+        epochs=14,
         lr=0.01,
         weight_decay=0.02,
         batch=512,
@@ -77,10 +77,10 @@ RECIPES = {
     "mobilenetv2_cifar": Recipe(
         epochs=18, lr=0.02, weight_decay=0.02, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=TEACHER
     ),
-    "vit_gap_cifar": Recipe(epochs=12, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=TEACHER),
-    "cait_cifar": Recipe(epochs=12, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=TEACHER),
-    "swin_cifar": Recipe(epochs=12, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=TEACHER),
-    "mixer_cifar": Recipe(epochs=12, lr=6e-3, batch=256, cutmix=0.5, ema=0.99, teachers=TEACHER),
+    "vit_gap_cifar": Recipe(epochs=10, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=TEACHER),
+    "cait_cifar": Recipe(epochs=10, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=TEACHER),
+    "swin_cifar": Recipe(epochs=10, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=TEACHER),
+    "mixer_cifar": Recipe(epochs=10, lr=6e-3, batch=256, cutmix=0.5, ema=0.99, teachers=TEACHER),
 }
 
 
