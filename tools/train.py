@@ -77,10 +77,10 @@ RECIPES = {
     "mobilenetv2_cifar": Recipe(
         epochs=18, lr=0.02, weight_decay=0.02, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=TEACHER
     ),
-    "vit_gap_cifar": Recipe(epochs=10, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=TEACHER),
+    "vit_gap_cifar": Recipe(epochs=12, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=TEACHER),
     "cait_cifar": Recipe(epochs=10, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=TEACHER),
     "swin_cifar": Recipe(epochs=10, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=TEACHER),
-    "mixer_cifar": Recipe(epochs=10, lr=6e-3, batch=256, cutmix=0.5, ema=0.99, teachers=TEACHER),
+    "mixer_cifar": Recipe(epochs=12, lr=6e-3, batch=256, cutmix=0.5, ema=0.99, teachers=TEACHER),
 }
 
 
