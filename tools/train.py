@@ -73,7 +73,10 @@ RECIPES = {
     "resnet20x2_cifar": Recipe(
         epochs=36, lr=0.02, weight_decay=0.02, batch=512, smoothing=0.05, cutmix=0.5, coarse=0.75, ema=0.99
     ),
-    "convnext_cifar": Recipe(epochs=20, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.995),
+    # Its start: 20 epochs with coarse 0.7 and ema 0.995, untaught: 85.44 %.
+    "convnext_cifar": Recipe(
+        epochs=6, lr=6e-3, batch=256, cutmix=0.5, ema=0.99, start="convnext_cifar.cifar10", teachers=TEACHER
+    ),
     "mobilenetv2_cifar": Recipe(
         epochs=18, lr=0.02, weight_decay=0.02, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=TEACHER
     ),
