@@ -9,9 +9,11 @@ import argparse
 import hashlib
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,7 +58,10 @@ class Recipe:
     seed: int = 0
 
 
-TEACHER = ("resnet20x2_cifar.cifar10",)
+# Those taught by the same teachers from the same pictures share the kept answers.
+STUDENT = Recipe(
+    epochs=12, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=("resnet20x2_cifar.cifar10",)
+)
 RECIPES = {
     # Its start: 80 epochs by the recipe of resnet20x2_cifar, but with cutout 8 for cutmix, coarse 0.7: 89.30 %.
     "resnet32_cifar": Recipe(
@@ -74,16 +79,12 @@ RECIPES = {
         epochs=36, lr=0.02, weight_decay=0.02, batch=512, smoothing=0.05, cutmix=0.5, coarse=0.75, ema=0.99
     ),
     # Its start: 20 epochs with coarse 0.7 and ema 0.995, untaught: 85.44 %.
-    "convnext_cifar": Recipe(
-        epochs=6, lr=6e-3, batch=256, cutmix=0.5, ema=0.99, start="convnext_cifar.cifar10", teachers=TEACHER
-    ),
-    "mobilenetv2_cifar": Recipe(
-        epochs=18, lr=0.02, weight_decay=0.02, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=TEACHER
-    ),
-    "vit_gap_cifar": Recipe(epochs=12, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=TEACHER),
-    "cait_cifar": Recipe(epochs=10, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=TEACHER),
-    "swin_cifar": Recipe(epochs=10, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=TEACHER),
-    "mixer_cifar": Recipe(epochs=12, lr=6e-3, batch=256, cutmix=0.5, ema=0.99, teachers=TEACHER),
+    "convnext_cifar": replace(STUDENT, epochs=6, coarse=0.0, start="convnext_cifar.cifar10"),
+    "mobilenetv2_cifar": replace(STUDENT, epochs=18, lr=0.02, weight_decay=0.02),
+    "vit_gap_cifar": STUDENT,
+    "cait_cifar": replace(STUDENT, epochs=10),
+    "swin_cifar": replace(STUDENT, epochs=10),
+    "mixer_cifar": replace(STUDENT, coarse=0.0),
 }
 
 
@@ -152,41 +153,50 @@ def distillation(logits: Tensor, answers: Tensor) -> Tensor:
 
 
 class Teachers:
-    """Bundled checkpoints that answer together; runs that see the same pictures share the answers kept in runs/."""
+    """Bundled checkpoints that answer together; their answers to each view of the photos are kept in runs/."""
 
-    def __init__(self, run: "Run"):
-        names = run.recipe.teachers
-        self.run = run
-        self.models = [load(name).to(run.device).to(memory_format=torch.channels_last) for name in names]
-        files = [hashlib.sha256((BUNDLED / f"{name}.safetensors").read_bytes()).hexdigest() for name in names]
-        pictures = [getattr(run.recipe, part) for part in ("batch", "cutout", "cutmix", "seed")]
-        self.key = hashlib.sha256(repr((files, pictures, TEMPERATURE)).encode()).hexdigest()[:12]
+    def __init__(self, recipe: Recipe, device: torch.device):
+        self.device = device
+        self.models = [load(name).to(device).to(memory_format=torch.channels_last) for name in recipe.teachers]
+        pictures = recipe.batch, recipe.cutout, recipe.cutmix, recipe.seed
+        key = hashlib.sha256(repr((pictures, TEMPERATURE)).encode())
+        for name in recipe.teachers:
+            key.update((BUNDLED / f"{name}.safetensors").read_bytes())
+        self.kept = RUNS / "answers" / key.hexdigest()[:12]
 
-    def answers(self, x: Tensor, y: Tensor) -> Tensor:
-        """The mean softened answers to an epoch's pictures: (steps, batch, classes)."""
-        file = RUNS / "answers" / f"{self.key}.{self.run.view}.pt"
+    def answers(self, view: int, batches: Iterable[Tensor]) -> Tensor:
+        """The mean softened answers to the pictures (batch, 3, H, W) of a view: (steps, batch, classes)."""
+        file = self.kept / f"{view}.pt"
         if not file.exists():
-            batches = tqdm(self.run.batches(x, y), f"answers {self.run.view + 1}/{VIEWS}", mininterval=5)
-            given = torch.stack([self.ask(images) for images, _, _ in batches])
-            file.parent.mkdir(exist_ok=True)
-            unfinished = file.with_suffix(f".{os.getpid()}")
-            torch.save(given.half().cpu(), unfinished)
-            unfinished.replace(file)
-        return torch.load(file, map_location=self.run.device, weights_only=True).float()
+            given = torch.stack([self.ask(images) for images in tqdm(batches, f"answers {view + 1}", mininterval=5)])
+            write(given.half(), file)
+        return torch.load(file, map_location=self.device, weights_only=True).float()
 
     @torch.inference_mode()
     def ask(self, images: Tensor) -> Tensor:
-        with torch.autocast(self.run.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             logits = torch.stack([model(images) for model in self.models])
         return (logits.float() / TEMPERATURE).softmax(2).mean(0)
 
 
+def write(content: Any, file: Path) -> None:
+    """Save it so that the file is either whole or not there, whoever else writes it at the same time."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(f".{os.getpid()}")
+    torch.save(content, unfinished)
+    unfinished.replace(file)
+
+
+def in_float32(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    with torch.autocast(x.device.type, enabled=False):
+        return forward(x.float()).to(x.dtype)
+
+
 def spare_slow_convs(model: nn.Module) -> None:
-    """On a CPU, the backward of a strided depthwise conv takes ten times as long in bf16 as in float32."""
+    """Strided depthwise convs go in float32: on a CPU, their backward takes ten times as long and more in bf16."""
     for conv in model.modules():
         if isinstance(conv, nn.Conv2d) and conv.groups > 1 and max(conv.stride) > 1:
-            exact = torch.autocast("cpu", enabled=False)(conv.forward)
-            conv.forward = lambda x, exact=exact: exact(x.float()).to(x.dtype)
+            conv.forward = partial(in_float32, conv.forward)
 
 
 class Run:
@@ -200,7 +210,7 @@ class Run:
         average = get_ema_multi_avg_fn(self.recipe.ema)
         self.mean = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
         self.optimizers = Optimizers(self.model, self.recipe)
-        self.teachers = Teachers(self) if self.recipe.teachers else None
+        self.teachers = Teachers(self.recipe, device) if self.recipe.teachers else None
         self.attention = [SDPBackend.MATH] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
         self.file = RUNS / f"{name}.pt"
         self.parts = {"model": self.model, "mean": self.mean, **self.optimizers.members}
@@ -221,9 +231,7 @@ class Run:
 
     def save(self) -> None:
         state = {part: owner.state_dict() for part, owner in self.parts.items()}
-        unfinished = self.file.with_suffix(".part")
-        torch.save(state | {"epoch": self.epoch, "recipe": asdict(self.recipe)}, unfinished)
-        unfinished.replace(self.file)
+        write(state | {"epoch": self.epoch, "recipe": asdict(self.recipe)}, self.file)
 
     def rate(self, progress: float) -> float:
         """Share of the full learning rate at a point of the run, from 0 to 1."""
@@ -242,7 +250,8 @@ class Run:
 
     def train_epoch(self, x: Tensor, y: Tensor) -> float:
         """Go through the photos once; give the mean loss."""
-        answers = self.teachers.answers(x, y) if self.teachers else None
+        pictures = (images for images, _, _ in self.batches(x, y))
+        answers = self.teachers.answers(self.view, pictures) if self.teachers else None
         self.model.train()
         total, steps = 0.0, len(x) // self.recipe.batch
         bar = tqdm(self.batches(x, y), f"{self.name} {self.epoch + 1}/{self.recipe.epochs}", steps, mininterval=5)
@@ -264,7 +273,8 @@ class Run:
 def export_run(run: Run, x: Tensor, y: Tensor) -> None:
     """Put the running mean into the bundle, with how it came about."""
     usual = {field.name: field.default for field in fields(Recipe)}
-    told = [f"{key} {value}" for key, value in asdict(run.recipe).items() if value != usual[key] and key not in APART]
+    plain = asdict(run.recipe) | {"teachers": " and ".join(run.recipe.teachers)}
+    told = [f"{key} {plain[key]}" for key in usual if getattr(run.recipe, key) != usual[key] and key not in APART]
     facts = {
         "recipe": ", ".join(["Muon and AdamW", *told]),
         "epochs": run.recipe.epochs,
