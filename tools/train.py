@@ -2,7 +2,8 @@
 
     python -m tools.train resnet32_cifar --data cifar10.tar
 
-Each epoch ends in runs/NAME.pt; behind the last one, tools/bundle.py puts the weights into zoo/bundled.
+The recipes are in tools/recipes.py. Runs that a recipe builds on are gone through first, unless they are bundled. Each
+epoch ends in runs/NAME.pt; behind the last one, tools/bundle.py puts the weights into zoo/bundled.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ from tqdm import tqdm
 
 from tools.bundle import export
 from tools.cifar import CLASSES, RUNS, accuracy, normalize, read_photos
+from tools.recipes import RECIPES, Recipe, architecture
 from zoo.base import Backbone
 from zoo.catalogue import BUNDLED
 from zoo.latency import device_name
-from zoo.registry import create
+from zoo.registry import create, create_from
 from zoo.weights import load
 
 MARGIN = 4  # pixels by which a training picture may be shifted
@@ -36,56 +38,6 @@ APART = "epochs", "seed"  # parts of a recipe that have columns of their own in 
 TEMPERATURE, TAUGHT = 2.0, 0.9  # of the teachers' answers, and their share in the loss
 VIEWS = 12  # epochs after which the taught see the same pictures again, for the teachers' answers to them are kept
 COARSE = 24  # side of the pictures at the start of a run, if its recipe says so
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model is trained. The rate rises for `warmup` of the run, then falls to zero along a straight line."""
-
-    epochs: int
-    lr: float  # of Muon, which takes matrices and kernels
-    rest_lr: float = 2e-3  # of AdamW, which takes norms, biases, tokens, depthwise kernels, the classifier
-    weight_decay: float = 0.05
-    batch: int = 128
-    warmup: float = 0.1
-    smoothing: float = 0.1  # label smoothing
-    cutout: int = 0  # side of the square that is greyed out
-    cutmix: float = 0.0  # share of the batches in which a box comes from another picture
-    coarse: float = 0.0  # share of the run, from its start, on pictures of 24x24, which cost about half
-    ema: float = 0.998  # the weights kept are a running mean with this decay
-    start: str = ""  # a bundled checkpoint whose weights are gone on from
-    teachers: tuple[str, ...] = ()  # bundled checkpoints whose mean answer is learned, beside the classes
-    seed: int = 0
-
-
-# Those taught by the same teachers from the same pictures share the kept answers.
-STUDENT = Recipe(
-    epochs=12, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=("resnet20x2_cifar.cifar10",)
-)
-RECIPES = {
-    # Its start: 80 epochs by the recipe of resnet20x2_cifar, but with cutout 8 for cutmix, coarse 0.7: 89.30 %.
-    "resnet32_cifar": Recipe(
-        epochs=14,
-        lr=0.01,
-        weight_decay=0.02,
-        batch=512,
-        smoothing=0.05,
-        cutmix=0.5,
-        ema=0.99,
-        start="resnet32_cifar.cifar10",
-        teachers=("resnet20x2_cifar.cifar10", "resnet32_cifar.cifar10"),
-    ),
-    "resnet20x2_cifar": Recipe(
-        epochs=36, lr=0.02, weight_decay=0.02, batch=512, smoothing=0.05, cutmix=0.5, coarse=0.75, ema=0.99
-    ),
-    # Its start: 20 epochs with coarse 0.7 and ema 0.995, untaught: 85.44 %.
-    "convnext_cifar": replace(STUDENT, epochs=6, coarse=0.0, start="convnext_cifar.cifar10"),
-    "mobilenetv2_cifar": replace(STUDENT, epochs=18, lr=0.02, weight_decay=0.02),
-    "vit_gap_cifar": STUDENT,
-    "cait_cifar": replace(STUDENT, epochs=10),
-    "swin_cifar": replace(STUDENT, epochs=10),
-    "mixer_cifar": replace(STUDENT, coarse=0.0),
-}
 
 
 def augment(x: Tensor, y: Tensor, recipe: Recipe, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -124,16 +76,16 @@ class Optimizers:
         muon = torch.optim.Muon(matrices, recipe.lr, recipe.weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw")
         adamw = torch.optim.AdamW(rest, recipe.rest_lr, betas=(0.9, 0.99), weight_decay=0.0)
         self.members = {"muon": muon, "adamw": adamw}
-        self.groups = [(group, group["lr"]) for member in self.members.values() for group in member.param_groups]
+        self.full_rates = {"muon": recipe.lr, "adamw": recipe.rest_lr}
 
     def step(self, rate: float) -> None:
         """Update every parameter at `rate` times its full learning rate, and forget the gradients."""
-        for group, lr in self.groups:
-            group["lr"] = rate * lr
         for p, matrix in self.matrices:
             assert p.grad is not None
             matrix.grad, p.grad = as_matrix(p.grad), None
-        for member in self.members.values():
+        for name, member in self.members.items():
+            for group in member.param_groups:
+                group["lr"] = rate * self.full_rates[name]
             member.step()
             member.zero_grad()
 
@@ -153,15 +105,14 @@ def distillation(logits: Tensor, answers: Tensor) -> Tensor:
 
 
 class Teachers:
-    """Bundled checkpoints that answer together; their answers to each view of the photos are kept in runs/."""
+    """Models that answer together; their answers to each view of the photos are kept in runs/."""
 
-    def __init__(self, recipe: Recipe, device: torch.device):
-        self.device = device
-        self.models = [load(name).to(device).to(memory_format=torch.channels_last) for name in recipe.teachers]
+    def __init__(self, models: list[Backbone], recipe: Recipe, device: torch.device):
+        self.models, self.device = models, device
         pictures = recipe.batch, recipe.cutout, recipe.cutmix, recipe.seed
         key = hashlib.sha256(repr((pictures, TEMPERATURE)).encode())
-        for name in recipe.teachers:
-            key.update((BUNDLED / f"{name}.safetensors").read_bytes())
+        for model in models:
+            key.update(torch.cat([p.detach().flatten() for p in model.parameters()]).cpu().numpy())
         self.kept = RUNS / "answers" / key.hexdigest()[:12]
 
     def answers(self, view: int, batches: Iterable[Tensor]) -> Tensor:
@@ -199,25 +150,36 @@ def spare_slow_convs(model: nn.Module) -> None:
             conv.forward = partial(in_float32, conv.forward)
 
 
+@dataclass(frozen=True)
+class Photos:
+    """CIFAR-10 on a device: uint8 pictures (N, H, W, 3), the training ones with margins, and their labels (N,)."""
+
+    train_x: Tensor
+    train_y: Tensor
+    test_x: Tensor
+    test_y: Tensor
+
+    @classmethod
+    def read(cls, tar: Path, device: torch.device) -> "Photos":
+        photos = read_photos(tar)
+        margins = ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0))
+        train_x = torch.from_numpy(np.pad(photos["train_x"].numpy(), margins, mode="reflect"))
+        return cls(*(x.to(device) for x in (train_x, photos["train_y"], photos["test_x"], photos["test_y"])))
+
+
 class Run:
     """A model on its way: weights, their running mean, the optimizers, the epochs behind it."""
 
-    def __init__(self, name: str, device: torch.device):
+    def __init__(self, name: str, start: Backbone, teachers: list[Backbone], device: torch.device):
         self.name, self.device, self.recipe, self.epoch = name, device, RECIPES[name], 0
-        torch.manual_seed(self.recipe.seed)
-        start = load(self.recipe.start).requires_grad_(True) if self.recipe.start else create(name)
         self.model = start.to(device).to(memory_format=torch.channels_last)
         average = get_ema_multi_avg_fn(self.recipe.ema)
         self.mean = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
         self.optimizers = Optimizers(self.model, self.recipe)
-        self.teachers = Teachers(self.recipe, device) if self.recipe.teachers else None
+        self.teachers = Teachers(teachers, self.recipe, device) if teachers else None
         self.attention = [SDPBackend.MATH] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
-        self.file = RUNS / f"{name}.pt"
         self.parts = {"model": self.model, "mean": self.mean, **self.optimizers.members}
-        if self.file.exists():
-            saved = torch.load(self.file, map_location=device, weights_only=True)
-            if Recipe(**saved["recipe"]) != self.recipe:
-                raise SystemExit(f"{self.file} was trained by another recipe; move it away to start anew.")
+        if saved := saved_run(name):
             self.epoch = saved["epoch"]
             for part, state in self.parts.items():
                 state.load_state_dict(saved[part])
@@ -231,7 +193,7 @@ class Run:
 
     def save(self) -> None:
         state = {part: owner.state_dict() for part, owner in self.parts.items()}
-        write(state | {"epoch": self.epoch, "recipe": asdict(self.recipe)}, self.file)
+        write(state | {"epoch": self.epoch, "recipe": asdict(self.recipe)}, RUNS / f"{self.name}.pt")
 
     def rate(self, progress: float) -> float:
         """Share of the full learning rate at a point of the run, from 0 to 1."""
@@ -270,18 +232,63 @@ class Run:
         return total / steps
 
 
-def export_run(run: Run, x: Tensor, y: Tensor) -> None:
-    """Put the running mean into the bundle, with how it came about."""
+def saved_run(name: str) -> dict[str, Any] | None:
+    """What the last epoch of a run left in runs/; None before the first."""
+    file = RUNS / f"{name}.pt"
+    if not file.exists():
+        return None
+    saved = torch.load(file, map_location="cpu", weights_only=True)
+    if Recipe(**saved["recipe"]) != RECIPES[name]:
+        raise SystemExit(f"{file} was trained by another recipe; move it away to start anew.")
+    return saved
+
+
+def outcome(name: str, photos: Photos) -> Backbone:
+    """The model that a run ends with: the bundled one if it is bundled, otherwise trained as far as it is not yet."""
+    checkpoint = f"{name}.cifar10"
+    if (BUNDLED / f"{checkpoint}.safetensors").exists():
+        model = load(checkpoint)
+    else:
+        model = create_from(architecture(name), train(name, photos))
+    return model.to(photos.test_x.device).to(memory_format=torch.channels_last)
+
+
+def train(name: str, photos: Photos) -> dict[str, Tensor]:
+    """Go through the epochs of a run that are still to come; give the running mean of the weights."""
+    recipe, saved = RECIPES[name], saved_run(name)
+    if saved and saved["epoch"] == recipe.epochs:
+        return {k.removeprefix("module."): v for k, v in saved["mean"].items() if k.startswith("module.")}
+    teachers = [outcome(teacher, photos) for teacher in recipe.teachers]
+    torch.manual_seed(recipe.seed)
+    start = outcome(recipe.start, photos).requires_grad_(True) if recipe.start else create(architecture(name))
+    run = Run(name, start, teachers, photos.test_x.device)
+    while run.epoch < recipe.epochs:
+        began = time.perf_counter()
+        loss = run.train_epoch(photos.train_x, photos.train_y)
+        run.save()
+        reached, seconds = accuracy(run.mean, photos.test_x, photos.test_y), time.perf_counter() - began
+        print(f"{name} epoch {run.epoch}: loss {loss:.3f}, test {reached:.2f} %, {seconds:.0f} s", flush=True)
+    return run.mean.module.state_dict()
+
+
+def told(recipe: Recipe) -> str:
+    """A recipe in words, for the table of the bundle: what is not as usual in it."""
     usual = {field.name: field.default for field in fields(Recipe)}
-    plain = asdict(run.recipe) | {"teachers": " and ".join(run.recipe.teachers)}
-    told = [f"{key} {plain[key]}" for key in usual if getattr(run.recipe, key) != usual[key] and key not in APART]
+    plain = asdict(recipe) | {"teachers": " and ".join(recipe.teachers)}
+    parts = [f"{key} {plain[key]}" for key in usual if getattr(recipe, key) != usual[key] and key not in APART]
+    return ", ".join(["Muon and AdamW", *parts])
+
+
+def put_on_record(name: str, weights: dict[str, Tensor], photos: Photos) -> None:
+    """Put the outcome of a run into the bundle, with how it came about."""
+    recipe, device = RECIPES[name], photos.test_x.device
     facts = {
-        "recipe": ", ".join(["Muon and AdamW", *told]),
-        "epochs": run.recipe.epochs,
-        "device": f"{device_name(run.device)}, bf16",
-        "seed": run.recipe.seed,
+        "recipe": told(recipe),
+        "epochs": recipe.epochs,
+        "device": f"{device_name(device)}, bf16",
+        "seed": recipe.seed,
     }
-    export(run.name, run.mean.module.state_dict(), facts, x, y)
+    export(name, weights, facts, photos.test_x, photos.test_y)
 
 
 def main() -> None:
@@ -291,20 +298,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    photos = read_photos(args.data)
-    margins = ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0))
-    train_x = torch.from_numpy(np.pad(photos["train_x"].numpy(), margins, mode="reflect")).to(device)
-    train_y, test_x, test_y = (photos[k].to(device) for k in ("train_y", "test_x", "test_y"))
+    photos = Photos.read(args.data, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     for name in args.names:
-        run = Run(name, device)
-        while run.epoch < run.recipe.epochs:
-            start = time.perf_counter()
-            loss = run.train_epoch(train_x, train_y)
-            run.save()
-            reached, seconds = accuracy(run.mean, test_x, test_y), time.perf_counter() - start
-            print(f"{name} epoch {run.epoch}: loss {loss:.3f}, test {reached:.2f} %, {seconds:.0f} s", flush=True)
-        export_run(run, test_x, test_y)
+        weights = train(name, photos)
+        if name == architecture(name):
+            put_on_record(name, weights, photos)
 
 
 if __name__ == "__main__":

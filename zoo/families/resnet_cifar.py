@@ -6,6 +6,14 @@
 Depth is 6n + 2. Where a stage halves the grid, the shortcut takes every second pixel and fills the new channels with
 zeros (the paper's option A). He et al. 2015, "Deep Residual Learning for Image Recognition", section 4.2,
 arXiv:1512.03385. The wide rows multiply the channels (Zagoruyko and Komodakis 2016, arXiv:1605.07146).
+
+ResNet-9 is the shallow, wide one of those who train CIFAR-10 in seconds:
+
+    image -> 3x3 conv -> 3 stages on a grid of 16, 8, 4 -> mean -> fc
+    stage -> 3x3 conv, max pool, bn, relu -> (first and last:) + two 3x3 convs of it, each with bn, relu
+
+It is Page's (2018, "How to train your ResNet", DAWNBench) with thinner stages, a mean at the end, and pooling before
+the norm, which costs less (Jordan 2024, arXiv:2404.00498).
 """
 
 from dataclasses import dataclass
@@ -14,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.base import Backbone
-from zoo.layers.head import classifier
+from zoo.layers.head import ClassifierHead, classifier
 from zoo.probe import tap
 from zoo.registry import register
 
@@ -25,6 +33,14 @@ class Config:
 
     depth: int  # 6n + 2 layers with weights
     width: int = 16  # channels of the first stage
+    num_classes: int = 10
+
+
+@dataclass(frozen=True)
+class ShallowConfig:
+    """What tells one ResNet-9 from another."""
+
+    dims: tuple[int, int, int, int] = (32, 64, 160, 224)  # channels of the stem and of the stages
     num_classes: int = 10
 
 
@@ -79,6 +95,52 @@ class CifarResNet(Backbone):
         return x if pre_logits else self.fc(x)
 
 
+class ConvNorm(nn.Sequential):
+    """(B, C, H, W) -> (B, dim, H, W), or (B, dim, H/2, W/2) where the largest of each 2x2 is kept."""
+
+    def __init__(self, dim_in: int, dim: int, pool: bool = False):
+        super().__init__()
+        self.conv = nn.Conv2d(dim_in, dim, 3, 1, 1, bias=False)
+        self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
+        self.bn = nn.BatchNorm2d(dim)
+        self.act = nn.ReLU()
+
+
+class Pair(nn.Module):
+    """x + two convolutions of it; the shape stays."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.conv1 = ConvNorm(dim, dim)
+        self.conv2 = ConvNorm(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(self.conv1(x))
+
+
+class ResNet9(Backbone):
+    """Image (B, 3, H, W) -> features (B, dims[-1], H/8, W/8) -> logits (B, num_classes)."""
+
+    readout = "mean"
+    no_attention = CifarResNet.no_attention
+
+    def __init__(self, cfg: ShallowConfig):
+        super().__init__()
+        stem, first, second, third = cfg.dims
+        self.num_features, self.num_classes = third, cfg.num_classes
+        self.stem = ConvNorm(3, stem)
+        self.layer1 = nn.Sequential(ConvNorm(stem, first, pool=True), Pair(first))
+        self.layer2 = ConvNorm(first, second, pool=True)
+        self.layer3 = nn.Sequential(ConvNorm(second, third, pool=True), Pair(third))
+        self.head = ClassifierHead(third, cfg.num_classes)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        x = tap("stage1", self.layer1(self.stem(x)), "NCHW")
+        x = tap("stage2", self.layer2(x), "NCHW")
+        x = tap("stage3", self.layer3(x), "NCHW")
+        return tap("cam", x, "NCHW")
+
+
 VARIANTS = {
     "resnet20_cifar": Config(20),
     "resnet32_cifar": Config(32),
@@ -88,3 +150,4 @@ VARIANTS = {
     "resnet20x2_cifar": Config(20, width=32),
 }
 register(CifarResNet, VARIANTS)
+register(ResNet9, {"resnet9_cifar": ShallowConfig()})

@@ -1,0 +1,57 @@
+"""The recipes of the bundled checkpoints: one row for each run of tools/train.py.
+
+A row is named after its architecture. A model that was trained in several runs has a row for each: those before the
+last end in a number (`resnet32_cifar-1`), and the next one says where it starts. To train another architecture, add a
+row and call `python -m tools.train NAME`.
+"""
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained. The rate rises for `warmup` of the run, then falls to zero along a straight line."""
+
+    epochs: int
+    lr: float  # of Muon, which takes matrices and kernels
+    rest_lr: float = 2e-3  # of AdamW, which takes norms, biases, tokens, depthwise kernels, the classifier
+    weight_decay: float = 0.05
+    batch: int = 128
+    warmup: float = 0.1
+    smoothing: float = 0.1  # label smoothing
+    cutout: int = 0  # side of the square that is greyed out
+    cutmix: float = 0.0  # share of the batches in which a box comes from another picture
+    coarse: float = 0.0  # share of the run, from its start, on pictures of 24x24, which cost about half
+    ema: float = 0.998  # the weights kept are a running mean with this decay
+    start: str = ""  # the run whose weights are gone on from
+    teachers: tuple[str, ...] = ()  # runs whose mean answer is learned, beside the classes
+    seed: int = 0
+
+
+PLAIN = Recipe(epochs=36, lr=0.02, weight_decay=0.02, batch=512, smoothing=0.05, cutmix=0.5, ema=0.99)
+# Those taught by the same teachers from the same pictures share the kept answers.
+STUDENT = Recipe(epochs=12, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=("resnet20x2_cifar-1",))
+RECIPES = {
+    "resnet9_cifar": replace(PLAIN, epochs=20, coarse=0.4),
+    "resnet20x2_cifar-1": replace(PLAIN, coarse=0.75),
+    "resnet20x2_cifar": replace(PLAIN, epochs=8, lr=0.015, start="resnet20x2_cifar-1"),
+    "resnet32_cifar-1": replace(PLAIN, epochs=80, cutmix=0.0, cutout=8, coarse=0.7),
+    "resnet32_cifar-2": replace(
+        PLAIN, epochs=14, lr=0.01, start="resnet32_cifar-1", teachers=("resnet20x2_cifar-1", "resnet32_cifar-1")
+    ),
+    "resnet32_cifar": replace(
+        PLAIN, epochs=15, start="resnet32_cifar-2", teachers=("resnet20x2_cifar-1", "resnet32_cifar-2")
+    ),
+    "convnext_cifar-1": replace(STUDENT, epochs=20, ema=0.995, teachers=()),
+    "convnext_cifar": replace(STUDENT, epochs=6, coarse=0.0, start="convnext_cifar-1"),
+    "mobilenetv2_cifar": replace(STUDENT, epochs=18, lr=0.02, weight_decay=0.02),
+    "vit_gap_cifar": STUDENT,
+    "cait_cifar": replace(STUDENT, epochs=10),
+    "swin_cifar": replace(STUDENT, epochs=10),
+    "mixer_cifar": replace(STUDENT, coarse=0.0),
+}
+
+
+def architecture(name: str) -> str:
+    """Which architecture the run of this name trains."""
+    return name.partition("-")[0]
