@@ -40,7 +40,7 @@ RECIPES = {
         PLAIN, epochs=14, lr=0.01, start="resnet32_cifar-1", teachers=("resnet20x2_cifar-1", "resnet32_cifar-1")
     ),
     "resnet32_cifar": replace(
-        PLAIN, epochs=15, start="resnet32_cifar-2", teachers=("resnet20x2_cifar-1", "resnet32_cifar-2")
+        PLAIN, epochs=7, lr=0.01, start="resnet32_cifar-2", teachers=("resnet20x2_cifar", "resnet32_cifar-2")
     ),
     "convnext_cifar-1": replace(STUDENT, epochs=20, ema=0.995, teachers=()),
     "convnext_cifar": replace(STUDENT, epochs=6, coarse=0.0, start="convnext_cifar-1"),
