@@ -140,6 +140,22 @@ def test_two_photos_a_typed_model_guesses_latency_and_a_map(chromium, url, photo
 
 
 @pytest.mark.browser
+def test_a_choice_outlasts_a_search_that_does_not_find_it(chromium, url):
+    with visit(chromium, url) as page:
+        chosen = page.locator("#architectures input:checked")
+        query = page.locator("#query input, #query textarea").first
+        chosen.wait_for()
+        first = chosen.input_value()
+        for words in ("mixer", "mixer_c", "mixer_cifar"):  # faster than the page answers
+            query.fill(words)
+        page.wait_for_function("() => document.querySelectorAll('#architectures input').length === 1")
+        assert chosen.count() == 0
+        query.fill("")
+        chosen.wait_for()
+        assert chosen.input_value() == first
+
+
+@pytest.mark.browser
 def test_what_cannot_be_read_gets_a_sentence_and_spoils_nothing(chromium, url, photos, tmp_path):
     files = []
     for name, content in BROKEN.items():

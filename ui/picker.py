@@ -38,7 +38,7 @@ def layout() -> Picker:
 
 def wire(p: Picker) -> None:
     """Say which event calls what."""
-    p.query.input(find, [p.query, p.architecture], [p.architecture, p.notice], trigger_mode="always_last", **QUICK)
+    p.query.change(find, p.query, [p.architecture, p.notice], trigger_mode="always_last", **QUICK)
     p.query.submit(take_first, p.query, [p.architecture, p.model, p.notice], **QUICK)
     p.architecture.input(weights, p.architecture, p.model, **QUICK)
     p.model.change(cards.facts, p.model, p.facts, **QUICK)
@@ -88,10 +88,10 @@ def search(query: str) -> tuple[list[str], str]:
     return found, "" if found else cards.notice(f"Nothing fits {query!r}: try fewer words.")
 
 
-def find(query: str, chosen: str | None) -> tuple[gr.Radio, str]:
-    """List what fits; what was chosen stays chosen while it is among them."""
+def find(query: str) -> tuple[gr.Radio, str]:
+    """List what fits; what is chosen stays chosen, and is not asked for: gradio refuses a choice that left the list."""
     found, notice = search(query)
-    return gr.Radio(choices=labelled(found), value=chosen if chosen in found else None), notice
+    return gr.Radio(choices=labelled(found)), notice
 
 
 def take_first(query: str) -> tuple:
