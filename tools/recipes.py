@@ -31,6 +31,8 @@ class Recipe:
 PLAIN = Recipe(epochs=36, lr=0.02, weight_decay=0.02, batch=512, smoothing=0.05, cutmix=0.5, ema=0.99)
 # Those taught by the same teachers from the same pictures share the kept answers.
 STUDENT = Recipe(epochs=12, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=("resnet20x2_cifar-1",))
+# How a student goes on: at full size throughout, taught by the two that are best together.
+GONE_ON = replace(STUDENT, coarse=0.0, teachers=("resnet20x2_cifar", "resnet32_cifar"))
 RECIPES = {
     "resnet9_cifar": replace(PLAIN, epochs=20, coarse=0.4),
     "resnet20x2_cifar-1": replace(PLAIN, coarse=0.75),
@@ -43,7 +45,8 @@ RECIPES = {
         PLAIN, epochs=7, lr=0.01, start="resnet32_cifar-2", teachers=("resnet20x2_cifar", "resnet32_cifar-2")
     ),
     "convnext_cifar-1": replace(STUDENT, epochs=20, ema=0.995, teachers=()),
-    "convnext_cifar": replace(STUDENT, epochs=6, coarse=0.0, start="convnext_cifar-1"),
+    "convnext_cifar-2": replace(STUDENT, epochs=6, coarse=0.0, start="convnext_cifar-1"),
+    "convnext_cifar": replace(GONE_ON, epochs=16, start="convnext_cifar-2"),
     "mobilenetv2_cifar": replace(STUDENT, epochs=18, lr=0.02, weight_decay=0.02),
     "vit_gap_cifar": STUDENT,
     "cait_cifar": replace(STUDENT, epochs=10),
