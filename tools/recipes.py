@@ -50,8 +50,10 @@ RECIPES = {
     "mobilenetv2_cifar-1": replace(STUDENT, epochs=18, lr=0.02, weight_decay=0.02),
     "mobilenetv2_cifar": replace(GONE_ON, epochs=20, lr=0.015, weight_decay=0.02, start="mobilenetv2_cifar-1"),
     "vit_gap_cifar": STUDENT,
-    "cait_cifar": replace(STUDENT, epochs=10),
-    "swin_cifar": replace(STUDENT, epochs=10),
+    "cait_cifar-1": replace(STUDENT, epochs=10),
+    "cait_cifar": replace(GONE_ON, epochs=8, start="cait_cifar-1"),
+    "swin_cifar-1": replace(STUDENT, epochs=10),
+    "swin_cifar": replace(GONE_ON, epochs=16, start="swin_cifar-1"),
     "mixer_cifar": replace(STUDENT, coarse=0.0),
 }
 
