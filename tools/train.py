@@ -179,10 +179,6 @@ class Run:
         self.teachers = Teachers(teachers, self.recipe, device) if teachers else None
         self.attention = [SDPBackend.MATH] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
         self.parts = {"model": self.model, "mean": self.mean, **self.optimizers.members}
-        if saved := saved_run(name):
-            self.epoch = saved["epoch"]
-            for part, state in self.parts.items():
-                state.load_state_dict(saved[part])
         if device.type == "cpu":
             spare_slow_convs(self.model)
 
@@ -190,6 +186,11 @@ class Run:
     def view(self) -> int:
         """Which of the views of the photos this epoch shows."""
         return self.epoch % VIEWS if self.recipe.teachers else self.epoch
+
+    def resume(self, saved: dict[str, Any]) -> None:
+        self.epoch = saved["epoch"]
+        for part, owner in self.parts.items():
+            owner.load_state_dict(saved[part])
 
     def save(self) -> None:
         state = {part: owner.state_dict() for part, owner in self.parts.items()}
@@ -262,6 +263,8 @@ def train(name: str, photos: Photos) -> dict[str, Tensor]:
     torch.manual_seed(recipe.seed)
     start = outcome(recipe.start, photos).requires_grad_(True) if recipe.start else create(architecture(name))
     run = Run(name, start, teachers, photos.test_x.device)
+    if saved:
+        run.resume(saved)
     while run.epoch < recipe.epochs:
         began = time.perf_counter()
         loss = run.train_epoch(photos.train_x, photos.train_y)
