@@ -8,7 +8,8 @@ PIL pictures come out, so that a call may run in another process.
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -36,6 +37,7 @@ NO_CLASSES = (
     "This checkpoint names no classes, so there is no top-5: what it gives are features. "
     "Attention and patch features show what it sees."
 )
+OUT_OF_MEMORY = "The memory is too small for this: look at fewer photos at once, or choose a smaller model."
 
 
 Place = tuple[float, float]  # in a picture: down and across, from 0 to 1
@@ -95,6 +97,10 @@ class Store:
                 self.models.popitem(last=False)
             return self.models[name]
 
+    def clear(self) -> None:
+        with self.lock:
+            self.models.clear()
+
 
 def weight_bytes(model: Backbone) -> int:
     return sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
@@ -128,6 +134,18 @@ def _load(name: str) -> Backbone:
 
 
 STORE = Store(_load)
+
+
+@contextmanager
+def _within_memory() -> Iterator[None]:
+    """Say in a sentence that memory ran out, and give up the models that are kept: the next call has their room."""
+    try:
+        yield
+    except RuntimeError as error:  # on a GPU it has a class of its own, on a CPU only words
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        STORE.clear()
+        raise EngineError(OUT_OF_MEMORY) from error
 
 
 def search(query: str, limit: int = 50) -> list[str]:
@@ -219,6 +237,7 @@ class Request:
     clicked: tuple[int, Place] | None = None  # number of a photo, and the place in it that is asked about
 
 
+@_within_memory()
 def look(request: Request, photos: list[Image.Image], progress: explain.Progress = explain.silent) -> list[Look]:
     """Classify photos (RGB) and show where the model looked. Raises EngineError."""
     row, model = recipe(request.model), STORE.get(request.model)
@@ -246,6 +265,7 @@ def look(request: Request, photos: list[Image.Image], progress: explain.Progress
     ]
 
 
+@_within_memory()
 def prove(request: Request, photos: list[Image.Image], progress: explain.Progress = explain.silent) -> proof.Proof:
     """Try the chosen map on photos (RGB), beside controls. Raises EngineError."""
     row, model = recipe(request.model), STORE.get(request.model)
@@ -345,6 +365,7 @@ def _target_name(maps: explain.Explanation, i: int, row: Checkpoint) -> str | No
     return " rather than ".join(name)
 
 
+@_within_memory()
 def time_it(model: str, seconds: float = 2.0, stop: Callable[[], bool] | None = None) -> Timing:
     """Time the forward pass on this machine at the checkpoint's own picture size, batch 1."""
     return measure(STORE.get(model), recipe(model).size, seconds=seconds, stop=stop)

@@ -47,6 +47,23 @@ def test_store_keeps_to_its_bytes_and_drops_the_oldest():
     assert loaded == ["a", "b", "c", "b"]
 
 
+class Greedy(torch.nn.Linear):
+    """Asks for more memory than any machine has, once it has seen a picture."""
+
+    def forward(self, x):
+        return x.new_empty(1 << 60)
+
+
+@pytest.mark.parametrize("call", [lambda name: engine.look(engine.Request(name), [PHOTO]), engine.time_it])
+def test_memory_that_runs_out_is_a_sentence_and_the_next_model_has_room(monkeypatch, call):
+    store = engine.Store({"resnet18": Greedy(1, 1).eval(), "resnet34": zoo.create("resnet34")}.__getitem__)
+    monkeypatch.setattr(engine, "STORE", store)
+    store.get("resnet34")
+    with pytest.raises(engine.EngineError, match="fewer photos at once, or choose a smaller model"):
+        call("resnet18")
+    assert not store.models
+
+
 def test_classes_as_a_person_types_them():
     row = zoo.checkpoint("resnet50.a1_in1k")
     assert engine.find_class(row, " ") is None
