@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tools import train
-from tools.recipes import PLAIN, RECIPES, architecture
-from zoo import catalogue
+from tools import bundle, train
+from tools.recipes import LAST, PLAIN, RECIPES, architecture
 from zoo.registry import variant
+from zoo.weights import load
 
 TINY = replace(PLAIN, epochs=2, batch=16, coarse=0.5)
 
@@ -16,9 +16,9 @@ TINY = replace(PLAIN, epochs=2, batch=16, coarse=0.5)
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
     """A few pictures of noise, two runs of which one builds on the other, and a folder for them."""
-    taught = replace(TINY, start="resnet9_cifar-1", teachers=("resnet9_cifar-1",))
+    taught = replace(TINY, start="resnet20_cifar-1", teachers=("resnet20_cifar-1",))
     monkeypatch.setattr(train, "RUNS", tmp_path)
-    monkeypatch.setattr(train, "RECIPES", {"resnet9_cifar-1": TINY, "resnet9_cifar-2": taught})
+    monkeypatch.setattr(train, "RECIPES", {"resnet20_cifar-1": TINY, "resnet20_cifar-2": taught})
     rng = torch.Generator().manual_seed(0)
     train_x, test_x = (torch.randint(256, (48, side, side, 3), dtype=torch.uint8, generator=rng) for side in (40, 32))
     y = torch.randint(10, (48,), generator=rng)
@@ -31,19 +31,24 @@ def test_every_recipe_trains_an_architecture_and_builds_on_known_runs():
         before = [*recipe.teachers, *([recipe.start] if recipe.start else [])]
         assert set(before) <= set(RECIPES)
         assert name not in before
-    assert {architecture(name) for name in RECIPES} <= set(RECIPES)
+
+
+def test_the_runs_of_an_architecture_are_counted_and_stand_in_their_order():
+    for trained in LAST:
+        numbers = [int(name.rpartition("-")[2]) for name in RECIPES if architecture(name) == trained]
+        assert numbers == list(range(1, len(numbers) + 1))
 
 
 def test_the_bundles_record_tells_the_recipes():
-    rows = {row["name"].removesuffix(".cifar10"): row for row in catalogue._rows(catalogue.BUNDLED / "bundled.tsv")}
-    assert set(rows) == {architecture(name) for name in RECIPES}
-    for name, row in rows.items():
-        assert (row["recipe"], row["epochs"]) == (train.told(RECIPES[name]), str(RECIPES[name].epochs))
+    for checkpoint, row in bundle.records().items():
+        recipe = RECIPES[row["run"]]
+        assert checkpoint == f"{architecture(row['run'])}.cifar10"
+        assert (row["recipe"], row["epochs"]) == (train.told(recipe), str(recipe.epochs))
 
 
 def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(photos, tmp_path, monkeypatch):
-    whole = train.train("resnet9_cifar-1", photos)
-    (tmp_path / "resnet9_cifar-1.pt").unlink()
+    whole = train.train("resnet20_cifar-1", photos)
+    (tmp_path / "resnet20_cifar-1.pt").unlink()
     seen = []
 
     def stop(*_):
@@ -53,20 +58,30 @@ def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(photos, tmp_path, m
     monkeypatch.setattr(train, "accuracy", stop)  # is asked behind an epoch, when that epoch is saved
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            train.train("resnet9_cifar-1", photos)
-    parts = train.train("resnet9_cifar-1", photos)
+            train.train("resnet20_cifar-1", photos)
+    parts = train.train("resnet20_cifar-1", photos)
     assert len(seen) == 2
     torch.testing.assert_close(parts, whole, rtol=0, atol=0)
 
 
 def test_what_a_run_builds_on_is_trained_first_and_the_teachers_answers_are_kept(photos, tmp_path):
-    train.train("resnet9_cifar-2", photos)
-    assert {file.name for file in tmp_path.glob("*.pt")} == {"resnet9_cifar-1.pt", "resnet9_cifar-2.pt"}
+    train.train("resnet20_cifar-2", photos)
+    assert {file.name for file in tmp_path.glob("*.pt")} == {"resnet20_cifar-1.pt", "resnet20_cifar-2.pt"}
     assert {file.name for file in tmp_path.glob("answers/*/*.pt")} == {"0.pt", "1.pt"}
 
 
+def test_only_the_run_that_made_the_bundled_file_is_not_trained(photos, tmp_path, monkeypatch):
+    assert bundle.records()["resnet9_cifar.cifar10"]["run"] == "resnet9_cifar-1"
+    bundled = load("resnet9_cifar.cifar10").state_dict()
+    monkeypatch.setitem(train.RECIPES, "resnet9_cifar-2", replace(TINY, start="resnet9_cifar-1"))
+    made, further = (train.outcome(name, photos).state_dict() for name in ("resnet9_cifar-1", "resnet9_cifar-2"))
+    torch.testing.assert_close(made, bundled, rtol=0, atol=0)
+    assert any(not torch.equal(further[key], bundled[key]) for key in bundled)
+    assert [file.name for file in tmp_path.glob("*.pt")] == ["resnet9_cifar-2.pt"]
+
+
 def test_a_run_of_another_recipe_is_not_gone_on_with(photos, monkeypatch):
-    train.train("resnet9_cifar-1", photos)
-    monkeypatch.setitem(train.RECIPES, "resnet9_cifar-1", replace(TINY, lr=0.5))
+    train.train("resnet20_cifar-1", photos)
+    monkeypatch.setitem(train.RECIPES, "resnet20_cifar-1", replace(TINY, lr=0.5))
     with pytest.raises(SystemExit, match="another recipe"):
-        train.train("resnet9_cifar-1", photos)
+        train.train("resnet20_cifar-1", photos)

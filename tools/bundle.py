@@ -22,11 +22,12 @@ from zoo.catalogue import BUNDLED
 from zoo.registry import create_from
 
 MOSAICS, BATCH = 400, 50
-README = BUNDLED / "README.md"
+README, TABLE = BUNDLED / "README.md", BUNDLED / "bundled.tsv"
 # Columns of bundled.tsv that the README shows -> their headings there.
 SHOWN = {
     "name": "checkpoint",
     "parameters": "parameters",
+    "run": "run",
     "recipe": "recipe",
     "epochs": "epochs",
     "device": "device",
@@ -95,14 +96,17 @@ def hit(heat: Tensor, quarter: int) -> float:
     return most[quarter] / sum(most)
 
 
+def records() -> dict[str, dict[str, str]]:
+    """The lines of bundled.tsv by checkpoint."""
+    with TABLE.open(newline="") as lines:
+        return {row["name"]: row for row in csv.DictReader(lines, delimiter="\t")}
+
+
 def record(facts: dict[str, str]) -> None:
     """Put a checkpoint into bundled.tsv, into the README's table, and into the sums that guard the files."""
-    table = BUNDLED / "bundled.tsv"
-    with table.open(newline="") as lines:
-        rows = {row["name"]: row for row in csv.DictReader(lines, delimiter="\t")}
-    rows[facts["name"]] = facts
+    rows = records() | {facts["name"]: facts}
     columns = list(dict.fromkeys(key for row in rows.values() for key in row))
-    with table.open("w", newline="") as lines:
+    with TABLE.open("w", newline="") as lines:
         writer = csv.DictWriter(lines, columns, delimiter="\t", lineterminator="\n", restval="")
         writer.writeheader()
         writer.writerows(rows.values())

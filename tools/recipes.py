@@ -1,8 +1,8 @@
 """The recipes of the bundled checkpoints: one row for each run of tools/train.py.
 
-A row is named after its architecture. A model that was trained in several runs has a row for each: those before the
-last end in a number (`resnet32_cifar-1`), and the next one says where it starts. To train another architecture, add a
-row and call `python -m tools.train NAME`.
+A row is named after its architecture, with the number of the run behind it: a model that was trained in several runs
+has a row for each, in their order. To train another architecture, or to go on with one, add a row and call
+`python -m tools.train ARCHITECTURE`, which makes the last run.
 """
 
 from dataclasses import dataclass, replace
@@ -32,35 +32,38 @@ PLAIN = Recipe(epochs=36, lr=0.02, weight_decay=0.02, batch=512, smoothing=0.05,
 # Those taught by the same teachers from the same pictures share the kept answers.
 STUDENT = Recipe(epochs=12, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=("resnet20x2_cifar-1",))
 # How a student goes on: at full size throughout, taught by the two that are best together.
-GONE_ON = replace(STUDENT, coarse=0.0, teachers=("resnet20x2_cifar-2", "resnet32_cifar"))
+GONE_ON = replace(STUDENT, coarse=0.0, teachers=("resnet20x2_cifar-2", "resnet32_cifar-3"))
 RECIPES = {
-    "resnet9_cifar": replace(PLAIN, epochs=20, coarse=0.4),
+    "resnet9_cifar-1": replace(PLAIN, epochs=20, coarse=0.4),
     "resnet20x2_cifar-1": replace(PLAIN, coarse=0.75),
     "resnet20x2_cifar-2": replace(PLAIN, epochs=8, lr=0.015, start="resnet20x2_cifar-1"),
-    "resnet20x2_cifar": replace(GONE_ON, epochs=20, lr=0.015, weight_decay=0.02, start="resnet20x2_cifar-2"),
+    "resnet20x2_cifar-3": replace(GONE_ON, epochs=20, lr=0.015, weight_decay=0.02, start="resnet20x2_cifar-2"),
     "resnet32_cifar-1": replace(PLAIN, epochs=80, cutmix=0.0, cutout=8, coarse=0.7),
     "resnet32_cifar-2": replace(
         PLAIN, epochs=14, lr=0.01, start="resnet32_cifar-1", teachers=("resnet20x2_cifar-1", "resnet32_cifar-1")
     ),
-    "resnet32_cifar": replace(
+    "resnet32_cifar-3": replace(
         PLAIN, epochs=7, lr=0.01, start="resnet32_cifar-2", teachers=("resnet20x2_cifar-2", "resnet32_cifar-2")
     ),
     "convnext_cifar-1": replace(STUDENT, epochs=20, ema=0.995, teachers=()),
     "convnext_cifar-2": replace(STUDENT, epochs=6, coarse=0.0, start="convnext_cifar-1"),
-    "convnext_cifar": replace(GONE_ON, epochs=16, start="convnext_cifar-2"),
+    "convnext_cifar-3": replace(GONE_ON, epochs=16, start="convnext_cifar-2"),
     "mobilenetv2_cifar-1": replace(STUDENT, epochs=18, lr=0.02, weight_decay=0.02),
-    "mobilenetv2_cifar": replace(GONE_ON, epochs=20, lr=0.015, weight_decay=0.02, start="mobilenetv2_cifar-1"),
+    "mobilenetv2_cifar-2": replace(GONE_ON, epochs=20, lr=0.015, weight_decay=0.02, start="mobilenetv2_cifar-1"),
     "vit_gap_cifar-1": STUDENT,
-    "vit_gap_cifar": replace(GONE_ON, epochs=16, start="vit_gap_cifar-1"),
+    "vit_gap_cifar-2": replace(GONE_ON, epochs=16, start="vit_gap_cifar-1"),
     "cait_cifar-1": replace(STUDENT, epochs=10),
-    "cait_cifar": replace(GONE_ON, epochs=8, start="cait_cifar-1"),
+    "cait_cifar-2": replace(GONE_ON, epochs=8, start="cait_cifar-1"),
     "swin_cifar-1": replace(STUDENT, epochs=10),
-    "swin_cifar": replace(GONE_ON, epochs=16, start="swin_cifar-1"),
+    "swin_cifar-2": replace(GONE_ON, epochs=16, start="swin_cifar-1"),
     "mixer_cifar-1": replace(STUDENT, coarse=0.0),
-    "mixer_cifar": replace(GONE_ON, epochs=12, start="mixer_cifar-1"),
+    "mixer_cifar-2": replace(GONE_ON, epochs=12, start="mixer_cifar-1"),
 }
 
 
 def architecture(name: str) -> str:
     """Which architecture the run of this name trains."""
-    return name.partition("-")[0]
+    return name.rpartition("-")[0]
+
+
+LAST = {architecture(name): name for name in RECIPES}  # architecture -> its last run

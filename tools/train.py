@@ -3,7 +3,7 @@
     python -m tools.train resnet32_cifar --data cifar10.tar
 
 The recipes are in tools/recipes.py. Runs that a recipe builds on are gone through first, unless they are bundled. Each
-epoch ends in runs/NAME.pt; behind the last one, tools/bundle.py puts the weights into zoo/bundled.
+epoch ends in runs/RUN.pt; behind the last one, tools/bundle.py puts the weights into zoo/bundled.
 """
 
 import argparse
@@ -24,11 +24,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from tools.bundle import export
+from tools.bundle import export, records
 from tools.cifar import CLASSES, RUNS, accuracy, normalize, read_photos
-from tools.recipes import RECIPES, Recipe, architecture
+from tools.recipes import LAST, RECIPES, Recipe, architecture
 from zoo.base import Backbone
-from zoo.catalogue import BUNDLED
 from zoo.latency import device_name
 from zoo.registry import create, create_from
 from zoo.weights import load
@@ -245,12 +244,14 @@ def saved_run(name: str) -> dict[str, Any] | None:
 
 
 def outcome(name: str, photos: Photos) -> Backbone:
-    """The model that a run ends with: the bundled one if it is bundled, otherwise trained as far as it is not yet."""
-    checkpoint = f"{name}.cifar10"
-    if (BUNDLED / f"{checkpoint}.safetensors").exists():
+    """The model that a run ends with: the bundled one if this run made it, otherwise trained as far as it is not."""
+    trained = architecture(name)
+    checkpoint = f"{trained}.cifar10"
+    bundled = records().get(checkpoint)
+    if bundled and bundled["run"] == name:
         model = load(checkpoint)
     else:
-        model = create_from(architecture(name), train(name, photos))
+        model = create_from(trained, train(name, photos))
     return model.to(photos.test_x.device).to(memory_format=torch.channels_last)
 
 
@@ -261,7 +262,10 @@ def train(name: str, photos: Photos) -> dict[str, Tensor]:
         return {k.removeprefix("module."): v for k, v in saved["mean"].items() if k.startswith("module.")}
     teachers = [outcome(teacher, photos) for teacher in recipe.teachers]
     torch.manual_seed(recipe.seed)
-    start = outcome(recipe.start, photos).requires_grad_(True) if recipe.start else create(architecture(name))
+    if recipe.start and not saved:
+        start = outcome(recipe.start, photos).requires_grad_(True)
+    else:
+        start = create(architecture(name))
     run = Run(name, start, teachers, photos.test_x.device)
     if saved:
         run.resume(saved)
@@ -286,26 +290,26 @@ def put_on_record(name: str, weights: dict[str, Tensor], photos: Photos) -> None
     """Put the outcome of a run into the bundle, with how it came about."""
     recipe, device = RECIPES[name], photos.test_x.device
     facts = {
+        "run": name,
         "recipe": told(recipe),
         "epochs": recipe.epochs,
         "device": f"{device_name(device)}, bf16",
         "seed": recipe.seed,
     }
-    export(name, weights, facts, photos.test_x, photos.test_y)
+    export(architecture(name), weights, facts, photos.test_x, photos.test_y)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("names", nargs="+", choices=RECIPES)
+    parser.add_argument("architectures", nargs="+", choices=LAST)
     parser.add_argument("--data", type=Path, required=True, help="cifar10.tar")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     photos = Photos.read(args.data, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    for name in args.names:
-        weights = train(name, photos)
-        if name == architecture(name):
-            put_on_record(name, weights, photos)
+    for trained in args.architectures:
+        name = LAST[trained]
+        put_on_record(name, train(name, photos), photos)
 
 
 if __name__ == "__main__":
