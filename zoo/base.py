@@ -1,5 +1,6 @@
 """What every model here is: image (B, 3, H, W) -> forward_features -> forward_head -> logits (B, num_classes)."""
 
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -8,7 +9,21 @@ from zoo.probe import Grid
 
 Readout = Literal["mean", "norm_mean", "mean_norm", "token", "attention_pool", "flatten"]
 
+# Why a model has no attention to show: each completes "There is no attention to show: ...".
+CONVOLUTIONS = "it is made of convolutions alone"
+CHANNEL_GATES = "its gates weigh whole channels, the same at every position, and the rest is convolutions"
+
 _TRUNK = "visual.trunk."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What every architecture can be told; a family's own Config extends it."""
+
+    num_classes: int = 1000  # length of the output; 0: the pooled features
+    drop: float = 0.0  # rate of dropout before the last linear layer
+    drop_path: float = 0.0  # rate of stochastic depth in the last block
+    img_size: int | None = None  # side in pixels that the model is built for; None: no part of it depends on one
 
 
 class Backbone(nn.Module):
@@ -23,9 +38,10 @@ class Backbone(nn.Module):
     num_classes: int
     readout: Readout
     head: nn.Module
-    read_tokens: ClassVar[int] = 1  # where the readout is "token": how many leading tokens it reads
+    read_tokens: int = 1  # where the readout is "token": how many leading tokens it reads
+    no_attention: str | None = None  # why there is no attention to show, as one clause; None where there is
+    no_rollout: str | None = None  # why its attention cannot be followed through the layers, as one clause
     classifier_key: ClassVar[str] = "head.fc"  # the last linear layer, named as in the state dict
-    no_attention: ClassVar[str | None] = None  # why there is no attention to show, as one clause; None where there is
 
     @classmethod
     def fit(cls, cfg: Any, state_dict: dict[str, Tensor]) -> dict[str, Any]:
