@@ -21,7 +21,7 @@ from torch import Tensor
 
 import explain
 import zoo
-from explain import export, proof, render
+from explain import export, faithfulness, render
 from zoo import labels
 from zoo.base import Backbone
 from zoo.catalogue import Checkpoint
@@ -266,12 +266,14 @@ def look(request: Request, photos: list[Image.Image], progress: explain.Progress
 
 
 @_within_memory()
-def prove(request: Request, photos: list[Image.Image], progress: explain.Progress = explain.silent) -> proof.Proof:
+def evaluate(
+    request: Request, photos: list[Image.Image], progress: explain.Progress = explain.silent
+) -> faithfulness.Evaluation:
     """Try the chosen map on photos (RGB), beside controls. Raises EngineError."""
     row, model = recipe(request.model), STORE.get(request.model)
     x = torch.stack([preprocess(photo, row) for photo in photos]).to(device())
     boxes = [_box(photo, photo, row) for photo in photos]
-    return proof.prove(model, x, request.method, progress, **_options(request, row, photos, boxes))
+    return faithfulness.evaluate(model, x, request.method, progress, **_options(request, row, photos, boxes))
 
 
 def fit_page(photo: Image.Image) -> Image.Image:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from explain.attention import explain_attention, explain_rollout
 from explain.cam import explain_cam, explain_eigen_cam, explain_score_cam
-from explain.covering import explain_ablation, explain_occlusion
 from explain.features import explain_influence, explain_pca, explain_similarity
+from explain.perturbation import explain_ablation, explain_occlusion
 from explain.pixels import (
     explain_conservative,
     explain_gradient_shap,

@@ -106,7 +106,7 @@ def test_features_are_drawn_in_colours_that_photos_share():
 def test_a_map_is_tried_beside_controls():
     colours = [(200, 40, 40), (40, 200, 40), (40, 40, 200), (200, 200, 40)]
     photos = [Image.new("RGB", (40, 40), colour) for colour in colours]
-    found = engine.prove(engine.Request("resnet20_cifar"), photos)
+    found = engine.evaluate(engine.Request("resnet20_cifar"), photos)
     assert list(found.figures) == ["grad_cam", "random", "centre", "edges"]
     assert -1 <= found.correlation <= 1
     assert found.mosaic is None  # four classes are wanted, and fresh weights guess one
@@ -114,7 +114,7 @@ def test_a_map_is_tried_beside_controls():
 
 def test_colours_cannot_be_tried():
     with pytest.raises(ValueError, match="no order of importance"):
-        engine.prove(engine.Request("resnet20_cifar", "pca"), [PHOTO])
+        engine.evaluate(engine.Request("resnet20_cifar", "pca"), [PHOTO])
 
 
 def test_unknown_names_say_what_is_near():

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 import explain
 import zoo
-from explain.proof import random_map
+from explain.faithfulness import random_map
 
 SIDE, SHAPE = 32, 12
 

@@ -20,7 +20,7 @@ from captum.attr import LayerGradCam
 from torchcam.methods import GradCAM
 
 import zoo
-from explain import available, covering, explain
+from explain import available, explain, perturbation
 from tools.oracle import timm
 from zoo.cost import native_size
 
@@ -125,15 +125,15 @@ def price_of_slow_maps(name: str) -> None:
     """Maps of many forwards: in forwards of one picture, and in time a picture at their own batch size."""
     model = zoo.create(name).requires_grad_(False)
     x = torch.randn(1, 3, *native_size(name))
-    many = x.expand(covering.BATCH, -1, -1, -1).contiguous()
+    many = x.expand(perturbation.BATCH, -1, -1, -1).contiguous()
     for method in SLOW:
         totals: list[int] = []
         one = partial(explain, model, x, method, progress=lambda done, total, to=totals: to.append(total))
         plain, batch, cost = interleave([partial(forward, model, x), partial(forward, model, many), one], 0, least=3)
-        each = batch / covering.BATCH
+        each = batch / perturbation.BATCH
         print(
             f"    {method:24} {cost:8.0f} ms   {cost / plain:6.1f} forwards   "
-            f"{cost / (totals[-1] * each):.2f} x its {totals[-1]} pictures at batch {covering.BATCH}",
+            f"{cost / (totals[-1] * each):.2f} x its {totals[-1]} pictures at batch {perturbation.BATCH}",
             flush=True,
         )
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import trange
 
 from explain import explain
-from explain.proof import centre_map, mosaic, random_map, share_in_quadrant
+from explain.faithfulness import centre_map, mosaic, random_map, share_in_quadrant
 from tools.cifar import accuracy, normalize
 from zoo.base import Backbone
 from zoo.catalogue import BUNDLED

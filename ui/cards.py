@@ -12,7 +12,7 @@ import engine
 import explain
 import zoo
 from explain import export
-from explain.proof import Proof
+from explain.faithfulness import Evaluation
 from zoo.catalogue import Checkpoint
 from zoo.cost import cost
 from zoo.latency import Timing
@@ -174,7 +174,7 @@ def describe(look: engine.Look, model: str) -> str:
     return f"Photo; {said}" + (f"; laid over it, the map for {look.map.target}" if look.map and look.map.target else "")
 
 
-def proof(found: Proof, title: str) -> str:
+def evaluation(found: Evaluation, title: str) -> str:
     """A table of a map's figures above those of the controls, and what it says of the weights."""
     columns = ["Insertion, higher is better", "Deletion, lower is better", "ROAD, higher is better"]
     if found.mosaic:
@@ -189,10 +189,10 @@ def proof(found: Proof, title: str) -> str:
         f"A model with shuffled weights makes maps whose rank correlation with these is {found.correlation:.2f}: "
         "near 1, they would show the photo and not the model."
     )
-    return f'<div class="proof"><table><tr><td></td>{head}</tr>{rows}</table><p>{weights}{four}</p></div>'
+    return f'<div class="evaluation"><table><tr><td></td>{head}</tr>{rows}</table><p>{weights}{four}</p></div>'
 
 
-def _cells(found: Proof, name: str) -> str:
+def _cells(found: Evaluation, name: str) -> str:
     figures = found.figures[name]
     values = [f"{figures.insertion:.3f}", f"{figures.deletion:.3f}", f"{figures.road:+.3f}"]
     if found.mosaic:

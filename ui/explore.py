@@ -51,8 +51,8 @@ class Parts:
     timing: gr.HTML
     longer: gr.Button
     results: gr.HTML
-    prove: gr.Button
-    proof: gr.HTML
+    evaluate: gr.Button
+    evaluation: gr.HTML
     link: gr.Textbox
 
     @property
@@ -96,12 +96,12 @@ def layout() -> Parts:
                 timing = gr.HTML(elem_id="timing")
                 longer = gr.Button("Time it for 10 seconds", size="sm", elem_id="longer", scale=0, min_width=190)
             results = gr.HTML(elem_id="results", js_on_load=TELL_CLICK)
-            prove = gr.Button("Can this map be trusted? Measure it", size="sm", elem_id="prove")
-            proof = gr.HTML(elem_id="proof")
+            evaluate_ = gr.Button("Can this map be trusted? Measure it", size="sm", elem_id="evaluate")
+            evaluation = gr.HTML(elem_id="evaluation")
             address = gr.Textbox(label="Link to this choice", buttons=["copy"], interactive=False, elem_id="link")
     return Parts(
         photos, examples, model, run, stop, method, target, contrast, layer, head, signed, together, opacity, notice,
-        timing, longer, results, prove, proof, address,
+        timing, longer, results, evaluate_, evaluation, address,
     )  # fmt: skip
 
 
@@ -122,10 +122,15 @@ def wire(p: Parts, demo: gr.Blocks) -> None:
     looking = p.run.click(look, [p.photos, *p.choice], shown, **running)
     asking = p.results.select(look, [p.photos, *p.choice], shown, **running)
     timing = p.longer.click(measure, model, [p.timing, p.notice], api_visibility="private", **QUEUE)
-    proving = p.prove.click(
-        prove, [p.photos, *p.choice], [p.proof, p.notice], api_visibility="private", show_progress_on=p.proof, **QUEUE
+    evaluating = p.evaluate.click(
+        evaluate,
+        [p.photos, *p.choice],
+        [p.evaluation, p.notice],
+        api_visibility="private",
+        show_progress_on=p.evaluation,
+        **QUEUE,
     )
-    p.stop.click(work.stop, None, None, cancels=[looking, asking, timing, proving], **QUICK)
+    p.stop.click(work.stop, None, None, cancels=[looking, asking, timing, evaluating], **QUICK)
 
 
 def restore(request: gr.Request) -> list:
@@ -228,7 +233,7 @@ def look(
         yield same, same, cards.notice(*notes, str(error))
 
 
-def prove(
+def evaluate(
     paths: list | None,
     model: str,
     method: str,
@@ -249,8 +254,8 @@ def prove(
     request = engine.Request(model, method, target, contrast, layer, head, signed, together)
     try:
         work.fetch(model, progress)
-        found = work.prove(request, good, work.steps(visitor.session_hash, progress, "Measuring"))
-        return cards.proof(found, explain.METHODS[method].title), ""
+        found = work.evaluate(request, good, work.steps(visitor.session_hash, progress, "Measuring"))
+        return cards.evaluation(found, explain.METHODS[method].title), ""
     except work.StoppedError:
         return gr.skip(), cards.notice("Stopped.")
     except (ValueError, zoo.WeightsError) as error:

@@ -6,7 +6,7 @@ from PIL import Image
 import engine
 import zoo
 from explain import Progress, silent
-from explain.proof import Proof
+from explain.faithfulness import Evaluation
 from ui.device import on_device
 from zoo.latency import Timing
 
@@ -52,8 +52,8 @@ def look(request: engine.Request, photos: list[Image.Image], progress: Progress 
 
 
 @on_device(seconds=60)
-def prove(request: engine.Request, photos: list[Image.Image], progress: Progress = silent) -> Proof:
-    return engine.prove(request, photos, progress)
+def evaluate(request: engine.Request, photos: list[Image.Image], progress: Progress = silent) -> Evaluation:
+    return engine.evaluate(request, photos, progress)
 
 
 @on_device(seconds=20)

@@ -239,7 +239,7 @@ def measure(
 
 
 @dataclass
-class Proof:
+class Evaluation:
     """What is known of a method's maps for some pictures: each figure beside those of the controls."""
 
     figures: dict[str, Figures]  # by map; the first is the method's
@@ -247,7 +247,7 @@ class Proof:
     correlation: float  # of the maps with those of a model whose weights are shuffled
 
 
-def prove(model: Backbone, x: Tensor, method: str, progress: Progress = silent, **options: Any) -> Proof:
+def evaluate(model: Backbone, x: Tensor, method: str, progress: Progress = silent, **options: Any) -> Evaluation:
     """Measure a method on pictures x (B, 3, H, W), for the class that each map is for; `options` go to the method."""
     result = explain(model, x, method, **options)
     if result.raw.ndim != 3:
@@ -259,7 +259,7 @@ def prove(model: Backbone, x: Tensor, method: str, progress: Progress = silent, 
     other = explain(randomised(model), x, method, **(options | {"target": targets} if result.target else options))
     pairs = zip(result.raw, other.raw, strict=True)
     correlation = sum(rank_correlation(a, b) for a, b in pairs) / len(x)
-    return Proof(figures, point(model, x, method, targets, **options), correlation)
+    return Evaluation(figures, point(model, x, method, targets, **options), correlation)
 
 
 def first_guesses(model: Backbone, x: Tensor) -> list[int]:
