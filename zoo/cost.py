@@ -19,7 +19,6 @@ from zoo.probe import STAGES, Probe, probe, whole
 from zoo.registry import create, variant
 
 USUAL_SIDE = 224  # pixels; where neither the config nor a checkpoint names a size
-CIFAR_SIDE = 32  # the same, for the sizes called after CIFAR
 TAKES_MIXED = (torch.ops.aten.index, torch.ops.aten.index_put_)  # a mask's length is its values: it has to stay real
 
 
@@ -48,11 +47,9 @@ def cost(architecture: str, size: tuple[int, int] | None = None, num_classes: in
 def native_size(architecture: str) -> tuple[int, int]:
     """The size that an architecture is made for, else that of its first checkpoint. (height, width) in pixels."""
     _, cfg = variant(architecture)
-    size = getattr(cfg, "img_size", None)
-    if size is None:
-        usual = CIFAR_SIDE if architecture.endswith("_cifar") else USUAL_SIDE
-        size = next((c.size for c in for_architecture(architecture)), usual)
-    return (size, size) if isinstance(size, int) else size
+    if cfg.img_size is not None:
+        return cfg.img_size, cfg.img_size
+    return next((c.size for c in for_architecture(architecture)), (USUAL_SIDE, USUAL_SIDE))
 
 
 @lru_cache(4096)

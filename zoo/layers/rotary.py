@@ -2,7 +2,7 @@
 
 The channels of a head are taken in pairs, points of a plane, and each pair is turned by an angle that grows with the
 place. What a query and a key give each other then depends only on how far apart they stand (Su et al. 2021, RoFormer,
-arXiv:2104.09864). In pictures rows turn one half of the pairs and columns the other (axial), or every pair is turned by
+arXiv:2104.09864). In images rows turn one half of the pairs and columns the other (axial), or every pair is turned by
 both, in shares that each head learns (mixed): Heo et al. 2024, arXiv:2403.13298. Tokens that stand for no place, such
 as the class token, are not turned.
 """
@@ -51,7 +51,18 @@ Turns = NeighbourTurns | HalfTurns
 
 
 @dataclass(frozen=True)
-class AxialRotary:
+class _FixedRule:
+    """Angles that are not learned, the same in every block and head."""
+
+    def __call__(self, depth: int, num_heads: int, dim: int) -> "FixedRotary":
+        return FixedRotary(self, depth, dim)
+
+    def turns(self, grid: Grid, dim: int, dtype: torch.dtype) -> Turns:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class AxialRotary(_FixedRule):
     """EVA-02's: one half of the pairs counts rows, the other columns (Fang et al. 2023, arXiv:2303.11331)."""
 
     temperature: float = 10_000.0  # pair k of n turns temperature^(k / n) times slower than pair 0
@@ -70,45 +81,60 @@ class AxialRotary:
 
 
 @dataclass(frozen=True)
-class CentredRotary:
+class CentredRotary(_FixedRule):
     """DINOv3's: places run from -1 to 1 over any grid (Siméoni et al. 2025, arXiv:2508.10104)."""
-
-    temperature: float = 100.0  # pair k of n turns temperature^(k / n) times slower than pair 0
 
     def turns(self, grid: Grid, dim: int, dtype: torch.dtype) -> HalfTurns:
         y, x = (2 * (torch.arange(0.5, n, dtype=torch.float32, device="cpu") / n) - 1 for n in grid.shape)
-        places, periods = _places(y, x).to(dtype), _periods(self.temperature, dim // 4).to(dtype)
+        places, periods = _places(y, x).to(dtype), _periods(100.0, dim // 4).to(dtype)
         angles = _skip_prefix((2 * math.pi * places[:, :, None] / periods).flatten(1), grid)[:, None]
         return HalfTurns(angles.cos().repeat(1, 1, 2), angles.sin())
 
 
-class MixedRotary(nn.Module):
-    """RoPE-ViT's: each head of each block learns how fast rows and columns turn its pairs (arXiv:2403.13298)."""
+class FixedRotary(nn.Module):
+    """The turns of a rule, made once a grid. Tokens (B, N, C) -> turns for (B, N, h, dim), one a block."""
 
-    def __init__(self, depth: int, num_heads: int, head_dim: int, temperature: float = 10.0):
+    def __init__(self, rule: _FixedRule, depth: int, dim: int):
         super().__init__()
-        speeds = 1 / _periods(temperature, head_dim // 4)
+        self.rule, self.depth, self.dim = rule, depth, dim
+
+    def forward(self, grid: Grid, x: Tensor) -> list[Turns]:
+        return [rotary_turns(self.rule, grid, self.dim, _precise(x.dtype), x.device)] * self.depth
+
+
+class MixedRotary(nn.Module):
+    """RoPE-ViT's: each head of each block learns how fast rows and columns turn its pairs (arXiv:2403.13298).
+
+    Tokens (B, N, C) -> turns for (B, N, h, dim), one a block.
+    """
+
+    def __init__(self, depth: int, num_heads: int, dim: int):
+        super().__init__()
+        speeds = 1 / _periods(10.0, dim // 4)
         first = 2 * math.pi * torch.rand(depth, num_heads, 1, 1)  # each head starts with a random direction
         direction = torch.cat([first, first + math.pi / 2], 2)
         freqs = torch.stack([direction.cos(), direction.sin()]) * speeds.to(first.device)
         self.freqs = nn.Parameter(freqs.flatten(3))  # columns, rows: (2, depth, h, d / 2)
 
-    def forward(self, grid: Grid, dtype: torch.dtype) -> list[NeighbourTurns]:
-        """Give each block its turns."""
-        y, x = (torch.arange(n, dtype=torch.float32, device=self.freqs.device) for n in grid.shape)
-        y, x = _places(y, x)[:, :, None, None].unbind(1)
+    def forward(self, grid: Grid, x: Tensor) -> list[Turns]:
+        places = (torch.arange(n, dtype=torch.float32, device=self.freqs.device) for n in grid.shape)
+        row, column = _places(*places)[:, :, None, None].unbind(1)
         per_column, per_row = self.freqs.float()[:, :, None]  # (depth, 1, h, d / 2)
-        return [_neighbour_turns(_skip_prefix(angles, grid), dtype) for angles in x * per_column + y * per_row]
+        angles = column * per_column + row * per_row
+        return [_neighbour_turns(_skip_prefix(block, grid), _precise(x.dtype)) for block in angles]
 
 
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # an inference tensor, once cached, could never serve a training step
-def rotary_turns(
-    rotary: AxialRotary | CentredRotary, grid: Grid, dim: int, dtype: torch.dtype, device: torch.device
-) -> Turns:
+def rotary_turns(rule: _FixedRule, grid: Grid, dim: int, dtype: torch.dtype, device: torch.device) -> Turns:
     """Make the turns of heads of `dim` channels once a grid; `dtype` float32 or float64. For (B, N, h, dim)."""
-    turns = rotary.turns(grid, dim, dtype)
+    turns = rule.turns(grid, dim, dtype)
     return type(turns)(*(table.to(device) for table in turns))
+
+
+def _precise(dtype: torch.dtype) -> torch.dtype:
+    """Angles in half precision would be too coarse."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 def _periods(temperature: float, count: int) -> Tensor:
