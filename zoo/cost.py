@@ -47,9 +47,8 @@ def cost(architecture: str, size: tuple[int, int] | None = None, num_classes: in
 def native_size(architecture: str) -> tuple[int, int]:
     """The size that an architecture is made for, else that of its first checkpoint. (height, width) in pixels."""
     _, cfg = variant(architecture)
-    if cfg.img_size is not None:
-        return cfg.img_size, cfg.img_size
-    return next((c.size for c in for_architecture(architecture)), (USUAL_SIDE, USUAL_SIDE))
+    side = getattr(cfg, "img_size", None)
+    return (side, side) if side else next((c.size for c in for_architecture(architecture)), (USUAL_SIDE, USUAL_SIDE))
 
 
 @lru_cache(4096)

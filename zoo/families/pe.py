@@ -24,23 +24,23 @@ def rotary(side: int, start: float = 1.0) -> AxialRotary:
     return AxialRotary(reference=side, start=start, columns_first=True)
 
 
-POOL = Pool(prefix=True, num_heads=8, mlp_ratio=4.0)  # of any size
-TOKENS = Tokens(norm=True)
 PE = Config(
-    attention=BIASED_KEYS, embed=partial(PatchEmbed, bias=False), tokens=TOKENS, norm=partial(LayerNorm, eps=1e-5)
+    embed=partial(PatchEmbed, bias=False),
+    tokens=Tokens(norm=True),
+    attention=BIASED_KEYS,
+    norm=partial(LayerNorm, eps=1e-5),
 )
 TINY = dict(dim=192, num_heads=3)
 SMALL = dict(dim=384, num_heads=6)
 LARGE = dict(dim=1024, depth=24, num_heads=16, patch=14)
 GIGANTIC = dict(dim=1536, depth=50, num_heads=16, mlp_ratio=35 / 6, patch=14)
-NO_CLASS = replace(TOKENS, class_token=False)
+G448 = dict(img_size=448, rotary=rotary(32, start=0.0), tokens=Tokens(class_token=False, norm=True), **GIGANTIC)
 
-CORE = replace(PE, readout=POOL)
+CORE = replace(PE, readout=Pool(prefix=True, num_heads=8, mlp_ratio=4.0))  # at any width
 CORE384 = replace(CORE, img_size=384, rotary=rotary(24), num_classes=512)
 TUNED = replace(PE, readout="mean", rotary=rotary(32), num_classes=0)
 TUNED448 = replace(TUNED, img_size=448)
 TUNED512 = replace(TUNED, img_size=512)
-G448 = dict(img_size=448, rotary=rotary(32, start=0.0), tokens=NO_CLASS, **GIGANTIC)
 
 VARIANTS = {
     "vit_pe_core_tiny_patch16_384": replace(CORE384, **TINY),

@@ -14,6 +14,7 @@ from zoo.registry import register
 REG0 = Tokens(class_token=False, places="patches")
 REG1 = replace(REG0, registers=1)
 REG4 = replace(REG0, registers=4)
+REG1_PLACED, REG4_PLACED = (replace(tokens, places="all") for tokens in (REG1, REG4))
 GAP = Config(tokens=REG1, readout="mean_norm", layer_scale=1e-5, img_size=256)
 WEE = replace(GAP, dim=256, depth=14, num_heads=4, mlp_ratio=5)
 PWEE = replace(WEE, depth=16)
@@ -21,10 +22,8 @@ LITTLE = replace(GAP, dim=320, depth=14, num_heads=5, mlp_ratio=5.6)
 MEDIUM = replace(GAP, dim=512, num_heads=8)
 BETWIXT = replace(GAP, dim=640, num_heads=10)
 BASE = replace(GAP, tokens=REG4, layer_scale=None)
-SO150M = Config(dim=896, depth=18, num_heads=14, mlp_ratio=2.572, tokens=replace(REG4, places="all"), img_size=256)
-SO150M = replace(SO150M, readout="norm_mean")
-SO150M2 = replace(GAP, dim=832, depth=21, num_heads=13, mlp_ratio=34 / 13, tokens=replace(REG1, places="all"))
-SO150M2 = replace(SO150M2, attention=UNBIASED)
+SO150M = replace(BASE, dim=896, depth=18, num_heads=14, mlp_ratio=2.572, tokens=REG4_PLACED, readout="norm_mean")
+SO150M2 = replace(GAP, dim=832, depth=21, num_heads=13, mlp_ratio=34 / 13, tokens=REG1_PLACED, attention=UNBIASED)
 BEFORE = dict(tokens=REG0, layer_scale=1e-6, attention=UNBIASED, readout="norm_mean")  # the first recipe
 
 VARIANTS = {

@@ -119,8 +119,14 @@ SMALL = Config(
 BASE = replace(SMALL, dim=768, num_heads=12, embed=partial(ConvEmbed, dims=(128, 256)))
 LARGE = replace(SMALL, dim=1024, depth=31, num_heads=16, embed=partial(ConvEmbed, dims=(160, 320)))
 LARGE2 = replace(LARGE, num_classes=1024)
-XLARGE = replace(LARGE, dim=1152, depth=32, embed=partial(ConvEmbed, dims=(192, 384)), num_classes=1152)
-XLARGE = replace(XLARGE, tokens=Tokens(class_token=False, places=None))
+XLARGE = replace(
+    LARGE,
+    dim=1152,
+    depth=32,
+    embed=partial(ConvEmbed, dims=(192, 384)),
+    tokens=Tokens(class_token=False, places=None),
+    num_classes=1152,
+)
 
 VARIANTS = {
     "vitamin_small_224": SMALL,
