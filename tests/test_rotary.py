@@ -14,7 +14,7 @@ TURNS = {
     "axial": AxialRotary(start=1.0).turns(GRID, DIM, FLOAT64),
     "stretched": AxialRotary(reference=16, columns_first=True).turns(GRID, DIM, FLOAT64),
     "centred": CentredRotary().turns(GRID, DIM, FLOAT64),
-    "mixed": MixedRotary(2, 3, DIM)(GRID, torch.empty(0, dtype=FLOAT64))[1],
+    "mixed": MixedRotary(2, 3, DIM)(GRID, FLOAT64)[1],
 }
 
 

@@ -55,7 +55,7 @@ class Backbone(nn.Module):
         return adapt(state_dict, cls.layouts, cls.classifier_key)
 
     def read(self, tokens: Tensor, grid: Grid) -> Tensor:
-        """Read logits from the tokens (B, N, C) behind any block; where all blocks have the last one's shape."""
+        """Read logits from the tokens (B, N, C) after any block; where all blocks have the last one's shape."""
         raise NotImplementedError
 
     def forward_features(self, x: Tensor) -> Tensor:

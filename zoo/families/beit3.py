@@ -1,4 +1,4 @@
-"""BEiT-3: one transformer for pictures, texts and pairs; this is the half that reads pictures.
+"""BEiT-3: one transformer for images, texts and pairs; this is the half that reads images.
 
 All share the attention, each kind of input has an MLP of its own, and what is hidden in any of them is to be filled in.
 For so large a model norms keep the signal in bounds inside attention and MLP, before the last linear layer of each.

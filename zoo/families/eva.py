@@ -5,7 +5,7 @@
 
 Keys have no bias: it would add the same to all that a query sees, which the softmax takes out. Fang et al. 2022, "EVA:
 Exploring the Limits of Masked Visual Representation Learning at Scale", arXiv:2211.07636. The eva_large rows'
-keys do have one; the clip row is the picture encoder of EVA-CLIP, Sun et al. 2023, arXiv:2303.15389. What grew from EVA
+keys do have one; the clip row is the image encoder of EVA-CLIP, Sun et al. 2023, arXiv:2303.15389. What grew from EVA
 (EVA-02, RoPE-ViT, PE, DINOv3) shares this model, with queries and keys turned by their places.
 """
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from zoo.families import vit
 from zoo.families.vit import ViT
 from zoo.layers.drop import DropPath
-from zoo.layers.rotary import AxialRotary, CentredRotary, MixedRotary, Turns
+from zoo.layers.rotary import AxialRotary, CentredRotary, MixedRotary, Turns, rotary_turns
 from zoo.probe import Geometry, Grid, attention, tap
 from zoo.registry import register
 
@@ -108,7 +108,7 @@ class Config(vit.Config):
     """What tells one EVA, or one of those that grew from it, from another: a ViT's, and this."""
 
     attention: Callable[[int, Any], nn.Module] = Attention  # of (index of the block, cfg)
-    rotary: AxialRotary | CentredRotary | type[MixedRotary] | None = None  # turn queries and keys by their places
+    rotary: AxialRotary | CentredRotary | Literal["learned"] | None = None  # turn queries and keys by their places
     block: Callable[[int, float, Any], nn.Module] = Block  # of (index, drop_path, cfg)
 
 
@@ -120,11 +120,17 @@ class Eva(ViT):
 
     def __init__(self, cfg: Config):
         super().__init__(cfg)
-        self.rope = cfg.rotary and cfg.rotary(cfg.depth, cfg.num_heads, cfg.dim // cfg.num_heads)
+        self.rotary, self.head_dim = cfg.rotary, cfg.dim // cfg.num_heads
+        self.rope = MixedRotary(cfg.depth, cfg.num_heads, self.head_dim) if cfg.rotary == "learned" else None
 
     def turns(self, grid: Grid, x: Tensor) -> Sequence[Turns | None]:
         """How each block turns its queries and keys."""
-        return [None] * len(self.blocks) if self.rope is None else self.rope(grid, x)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        if self.rope is not None:
+            return self.rope(grid, dtype)
+        if self.rotary is None or self.rotary == "learned":
+            return [None] * len(self.blocks)
+        return [rotary_turns(self.rotary, grid, self.head_dim, dtype, x.device)] * len(self.blocks)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Grid]:
         """(B, 3, H, W) -> tokens (B, N, dim) after the last norm, and where they stand."""

@@ -3,7 +3,7 @@
 Rotary positions beside the learned ones, SwiGLU in place of the MLP, and from base on a norm inside it (in the clip
 rows, inside the attention too). A stronger CLIP taught it to fill in what was hidden. Fang et al. 2023, "EVA-02: A
 Visual Representation for Neon Genesis", arXiv:2303.11331. Grids of any size are stretched over the 16x16 of training.
-The clip rows are picture encoders: Sun et al. 2023, "EVA-CLIP", arXiv:2303.15389; the enormous one has norms after its
+The clip rows are image encoders: Sun et al. 2023, "EVA-CLIP", arXiv:2303.15389; the enormous one has norms after its
 branches, a plain MLP and no rotary positions.
 """
 

@@ -1,7 +1,7 @@
 """MobileCLIP's image encoders: FastViTs, and one ViT, that learned from captions, rewritten captions and teachers.
 
     mci0 to mci2 -> FastViT with gates where stages 3 and 4 begin
-    mci3, mci4   -> FastViT with a fifth stage; the last two attend, behind layer norms
+    mci3, mci4   -> FastViT with a fifth stage; the last two attend, after layer norms
     vit          -> 4x4 patches -> norm -> 2x2 of them -> norm -> 2x2 of those, 16x16 pixels: the tokens of a ViT
 
 The 512 or 768 outputs are no classes but the space that words share. Vasu et al. 2023, "MobileCLIP: Fast Image-Text

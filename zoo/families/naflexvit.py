@@ -1,11 +1,11 @@
-"""NaFlexViT: a ViT that takes every picture in its own shape, and pictures of unlike shapes in one batch.
+"""NaFlexViT: a ViT that takes every image in its own shape, and images of unlike shapes in one batch.
 
-    pictures -> each by as many patches as the budget allows -> a linear layer -> + places, resized to each grid
+    images -> each by as many patches as the budget allows -> a linear layer -> + places, resized to each grid
     -> blocks, in which no token reads padding -> mean of the patches, norm, fc; or one learned query reads them
 
     model(preprocess_native([wide, tall], checkpoint))   from zoo.preprocess; or, as any family here, model(x)
 
-NaFlex: Tschannen et al. 2025, "SigLIP 2", arXiv:2502.14786, which joins NaViT's packing of pictures of any aspect ratio
+NaFlex: Tschannen et al. 2025, "SigLIP 2", arXiv:2502.14786, which joins NaViT's packing of images of any aspect ratio
 (Dehghani et al. 2023, arXiv:2307.06304; from it, places by row plus column) to FlexiViT's choice of the sequence length
 (Beyer et al. 2022, arXiv:2212.08013). The gap and map rows are timm's own (Ross Wightman), the siglip rows SigLIP 2's.
 """
@@ -58,6 +58,9 @@ class Config(base.Config):
     layer_scale: float | None = 1e-5  # how quietly each branch starts
     readout: Literal["mean_norm", "attention_pool"] = "mean_norm"  # the mean of the patches, or one learned query's
 
+    def mlp(self) -> Mlp:
+        return Mlp(self.dim, int(self.dim * self.mlp_ratio), self.act)
+
 
 class Embeds(nn.Module):
     """Patches to tokens in their places, the registers before them."""
@@ -104,7 +107,7 @@ class Embeds(nn.Module):
         shapes = [(height, width) for height, width in (coord.amax(1) + 1).tolist()]
         places = {shape: self.places(*shape) for shape in set(shapes)}
         table = pad_sequence([places[shape] for shape in shapes], batch_first=True)[:, : patches.shape[1]]
-        length = table.shape[1]  # the longest picture's: all pad more where the budget is larger
+        length = table.shape[1]  # the longest image's: all pad more where the budget is larger
         x, valid = self.proj(patches[:, :length]) + table, valid[:, :length]
         alike = len(places) == 1 and len(places[shapes[0]]) == length
         grid = Grid(self.prefix, *(shapes[0] if alike else (1, length)))
@@ -120,7 +123,7 @@ class Block(nn.Module):
         self.attn = SelfAttention(cfg.dim, cfg.num_heads, cfg.qkv_bias)
         self.ls1 = layer_scale(cfg.dim, cfg.layer_scale)
         self.norm2 = LayerNorm(cfg.dim)
-        self.mlp = Mlp(cfg.dim, int(cfg.dim * cfg.mlp_ratio), cfg.act)
+        self.mlp = cfg.mlp()
         self.ls2 = layer_scale(cfg.dim, cfg.layer_scale)
         self.drop_path = DropPath(drop_path)
 
@@ -143,8 +146,8 @@ VIT = Layout(
 class NaFlexViT(Backbone):
     """Image (B, 3, H, W) -> tokens (B, N, dim) -> logits (B, num_classes). Any H and W that 16 divides.
 
-    Or, for pictures of unlike shapes, a dict of `patches` (B, N, 768), each picture's by rows and then
-    padding, `patch_coord` (B, N, 2), row and column, and `patch_valid` (B, N), False at padding. A patch of a picture
+    Or, for images of unlike shapes, a dict of `patches` (B, N, 768), each image's by rows and then
+    padding, `patch_coord` (B, N, 2), row and column, and `patch_valid` (B, N), False at padding. A patch of an image
     may be False too: it is then left out of what the model sees.
     """
 
@@ -161,15 +164,10 @@ class NaFlexViT(Backbone):
         self.blocks = nn.Sequential(*(Block(rate, cfg) for rate in rates))
         pools = cfg.readout == "attention_pool"
         self.norm = LayerNorm(cfg.dim) if pools else nn.Identity()
-        self.attn_pool = self.pool(cfg) if pools else None
+        self.attn_pool = AttentionPool(cfg.dim, cfg.num_heads, cfg.mlp(), LayerNorm) if pools else None
         self.fc_norm = nn.Identity() if pools else LayerNorm(cfg.dim)
         self.head_drop = nn.Dropout(cfg.drop)
         self.head = classifier(cfg.dim, cfg.num_classes)
-
-    @staticmethod
-    def pool(cfg: Config) -> AttentionPool:
-        mlp = Mlp(cfg.dim, int(cfg.dim * cfg.mlp_ratio), cfg.act)
-        return AttentionPool(cfg.dim, cfg.num_heads, mlp, LayerNorm)
 
     @classmethod
     def fit(cls, cfg: Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
@@ -181,7 +179,7 @@ class NaFlexViT(Backbone):
     def encode(self, x: Tensor | Patches) -> tuple[Tensor, Grid, Tensor | None]:
         """Give the tokens (B, N, dim) after the last norm, where they stand, and which are valid (B, N); None: all.
 
-        N is the longest picture's. Pictures of unlike shapes share no grid: it is then one row of patches, in the order
+        N is the longest image's. Images of unlike shapes share no grid: it is then one row of patches, in the order
         in which they came. `forward_head` wants all three, or it would take padding for patches.
         """
         tokens, grid, valid = self.embeds(x)
@@ -218,7 +216,7 @@ def _hide(valid: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """Make what, added to the scores, keeps padding from being read. (B, N) -> (B, 1, 1, N)."""
     if valid is None:
         return None
-    # Not -inf: where a picture is nothing but padding, a softmax over -inf alone would be no number.
+    # Not -inf: where an image is nothing but padding, a softmax over -inf alone would be no number.
     return torch.zeros_like(valid, dtype=dtype).masked_fill(~valid, torch.finfo(dtype).min)[:, None, None]
 
 

@@ -11,14 +11,13 @@ from functools import partial
 
 from zoo.families.eva import BIASED_KEYS, Attention, Config, Eva
 from zoo.families.vit import Tokens
-from zoo.layers.rotary import AxialRotary, MixedRotary
+from zoo.layers.rotary import AxialRotary
 from zoo.registry import register
 
 BASE = Config(attention=BIASED_KEYS, layer_scale=1e-5, tokens=Tokens(places=None))
 SMALL = replace(BASE, dim=384, num_heads=6)
 LARGE = replace(BASE, dim=1024, depth=24, num_heads=16)
 AXIAL = dict(rotary=AxialRotary(temperature=100.0, columns_first=True))
-MIXED = dict(rotary=MixedRotary)
 APE = dict(tokens=Tokens(places="patches"))
 REGISTER = Tokens(class_token=False, registers=1, places=None)
 UNBIASED = partial(Attention, biased="")
@@ -35,11 +34,11 @@ VARIANTS = {
     "vit_mediumd_patch16_rope_reg1_gap_256": replace(GAP, dim=512, depth=20, num_heads=8, attention=UNBIASED),
     "vit_betwixt_patch16_rope_reg4_gap_256": replace(GAP, dim=640, num_heads=10, tokens=replace(REGISTER, registers=4)),
     "vit_base_patch16_rope_reg1_gap_256": GAP,
-    "vit_small_patch16_rope_mixed_224": replace(SMALL, **MIXED),
-    "vit_small_patch16_rope_mixed_ape_224": replace(SMALL, **MIXED, **APE),
-    "vit_base_patch16_rope_mixed_224": replace(BASE, **MIXED),
-    "vit_base_patch16_rope_mixed_ape_224": replace(BASE, **MIXED, **APE),
-    "vit_large_patch16_rope_mixed_224": replace(LARGE, **MIXED),
-    "vit_large_patch16_rope_mixed_ape_224": replace(LARGE, **MIXED, **APE),
+    "vit_small_patch16_rope_mixed_224": replace(SMALL, rotary="learned"),
+    "vit_small_patch16_rope_mixed_ape_224": replace(SMALL, rotary="learned", **APE),
+    "vit_base_patch16_rope_mixed_224": replace(BASE, rotary="learned"),
+    "vit_base_patch16_rope_mixed_ape_224": replace(BASE, rotary="learned", **APE),
+    "vit_large_patch16_rope_mixed_224": replace(LARGE, rotary="learned"),
+    "vit_large_patch16_rope_mixed_ape_224": replace(LARGE, rotary="learned", **APE),
 }
 register(Eva, VARIANTS)

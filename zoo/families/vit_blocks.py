@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.families.vit import BASE, HUGE, LARGE, SMALL, UNBIASED, Config, Tokens, ViT
+from zoo.families.vit import BASE, GAP, HUGE, LARGE, SMALL, UNBIASED, Config, Tokens, ViT
 from zoo.layers.drop import DropPath
 from zoo.layers.embed import PatchEmbed
 from zoo.layers.norm import RmsNorm
@@ -204,18 +204,18 @@ class DiffParallelBlock(Difference, _Joined):
 
 
 PAIRS = dict(depth=18, layer_scale=1e-5, block=ParallelPairsBlock)
+POST_NORM = dict(attention=UNBIASED, layer_scale=1e-5, block=PostNormBlock, **(GAP | {"readout": "mean_norm"}))
 PARALLEL = dict(
     embed=partial(PatchEmbed, bias=False),
     tokens=Tokens(places="patches", norm=True),
     norm=RmsNorm,
     block=partial(ParallelBlock, bias=False, qk_norm=True),
 )
-POST_NORM = dict(attention=UNBIASED, layer_scale=1e-5, block=PostNormBlock)
 
 VARIANTS = {
     "vit_small_patch16_18x2_224": replace(SMALL, **PAIRS),
     "vit_base_patch16_18x2_224": replace(BASE, **PAIRS),
-    "vit_base_patch16_rpn_224": replace(BASE, tokens=Tokens(class_token=False), readout="mean_norm", **POST_NORM),
+    "vit_base_patch16_rpn_224": replace(BASE, **POST_NORM),
     "vit_base_patch16_xp_224": replace(BASE, **PARALLEL),
     "vit_large_patch14_xp_224": replace(LARGE, patch=14, **PARALLEL),
     "vit_huge_patch14_xp_224": replace(HUGE, **PARALLEL),

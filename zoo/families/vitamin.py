@@ -105,28 +105,14 @@ class ConvEmbed(nn.Module):
         return self.backbone(x)
 
 
-SMALL = Config(
-    dim=384,
-    depth=14,
-    num_heads=6,
-    mlp_ratio=2,
-    embed=partial(ConvEmbed, dims=(64, 128)),
-    tokens=Tokens(class_token=False),
-    readout="mean_norm",
-    mlp=GeGlu,
-    num_classes=768,
-)
+TOKENS = Tokens(class_token=False)
+GAP = Config(tokens=TOKENS, readout="mean_norm", mlp_ratio=2, mlp=GeGlu, num_classes=768)
+SMALL = replace(GAP, dim=384, depth=14, num_heads=6, embed=partial(ConvEmbed, dims=(64, 128)))
 BASE = replace(SMALL, dim=768, num_heads=12, embed=partial(ConvEmbed, dims=(128, 256)))
 LARGE = replace(SMALL, dim=1024, depth=31, num_heads=16, embed=partial(ConvEmbed, dims=(160, 320)))
 LARGE2 = replace(LARGE, num_classes=1024)
-XLARGE = replace(
-    LARGE,
-    dim=1152,
-    depth=32,
-    embed=partial(ConvEmbed, dims=(192, 384)),
-    tokens=Tokens(class_token=False, places=None),
-    num_classes=1152,
-)
+NO_PLACES = replace(LARGE, tokens=replace(TOKENS, places=None))
+XLARGE = replace(NO_PLACES, dim=1152, depth=32, embed=partial(ConvEmbed, dims=(192, 384)), num_classes=1152)
 
 VARIANTS = {
     "vitamin_small_224": SMALL,

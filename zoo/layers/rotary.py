@@ -51,18 +51,7 @@ Turns = NeighbourTurns | HalfTurns
 
 
 @dataclass(frozen=True)
-class _FixedRule:
-    """Angles that are not learned, the same in every block and head."""
-
-    def __call__(self, depth: int, num_heads: int, dim: int) -> "FixedRotary":
-        return FixedRotary(self, depth, dim)
-
-    def turns(self, grid: Grid, dim: int, dtype: torch.dtype) -> Turns:
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class AxialRotary(_FixedRule):
+class AxialRotary:
     """EVA-02's: one half of the pairs counts rows, the other columns (Fang et al. 2023, arXiv:2303.11331)."""
 
     temperature: float = 10_000.0  # pair k of n turns temperature^(k / n) times slower than pair 0
@@ -81,7 +70,7 @@ class AxialRotary(_FixedRule):
 
 
 @dataclass(frozen=True)
-class CentredRotary(_FixedRule):
+class CentredRotary:
     """DINOv3's: places run from -1 to 1 over any grid (Siméoni et al. 2025, arXiv:2508.10104)."""
 
     def turns(self, grid: Grid, dim: int, dtype: torch.dtype) -> HalfTurns:
@@ -91,50 +80,33 @@ class CentredRotary(_FixedRule):
         return HalfTurns(angles.cos().repeat(1, 1, 2), angles.sin())
 
 
-class FixedRotary(nn.Module):
-    """The turns of a rule, made once a grid. Tokens (B, N, C) -> turns for (B, N, h, dim), one a block."""
-
-    def __init__(self, rule: _FixedRule, depth: int, dim: int):
-        super().__init__()
-        self.rule, self.depth, self.dim = rule, depth, dim
-
-    def forward(self, grid: Grid, x: Tensor) -> list[Turns]:
-        return [rotary_turns(self.rule, grid, self.dim, _precise(x.dtype), x.device)] * self.depth
-
-
 class MixedRotary(nn.Module):
-    """RoPE-ViT's: each head of each block learns how fast rows and columns turn its pairs (arXiv:2403.13298).
+    """RoPE-ViT's: each head of each block learns how fast rows and columns turn its pairs (arXiv:2403.13298)."""
 
-    Tokens (B, N, C) -> turns for (B, N, h, dim), one a block.
-    """
-
-    def __init__(self, depth: int, num_heads: int, dim: int):
+    def __init__(self, depth: int, num_heads: int, head_dim: int):
         super().__init__()
-        speeds = 1 / _periods(10.0, dim // 4)
+        speeds = 1 / _periods(10.0, head_dim // 4)
         first = 2 * math.pi * torch.rand(depth, num_heads, 1, 1)  # each head starts with a random direction
         direction = torch.cat([first, first + math.pi / 2], 2)
         freqs = torch.stack([direction.cos(), direction.sin()]) * speeds.to(first.device)
         self.freqs = nn.Parameter(freqs.flatten(3))  # columns, rows: (2, depth, h, d / 2)
 
-    def forward(self, grid: Grid, x: Tensor) -> list[Turns]:
-        places = (torch.arange(n, dtype=torch.float32, device=self.freqs.device) for n in grid.shape)
-        row, column = _places(*places)[:, :, None, None].unbind(1)
+    def forward(self, grid: Grid, dtype: torch.dtype) -> list[Turns]:
+        """Give each block its turns."""
+        y, x = (torch.arange(n, dtype=torch.float32, device=self.freqs.device) for n in grid.shape)
+        y, x = _places(y, x)[:, :, None, None].unbind(1)
         per_column, per_row = self.freqs.float()[:, :, None]  # (depth, 1, h, d / 2)
-        angles = column * per_column + row * per_row
-        return [_neighbour_turns(_skip_prefix(block, grid), _precise(x.dtype)) for block in angles]
+        return [_neighbour_turns(_skip_prefix(angles, grid), dtype) for angles in x * per_column + y * per_row]
 
 
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # an inference tensor, once cached, could never serve a training step
-def rotary_turns(rule: _FixedRule, grid: Grid, dim: int, dtype: torch.dtype, device: torch.device) -> Turns:
+def rotary_turns(
+    rotary: AxialRotary | CentredRotary, grid: Grid, dim: int, dtype: torch.dtype, device: torch.device
+) -> Turns:
     """Make the turns of heads of `dim` channels once a grid; `dtype` float32 or float64. For (B, N, h, dim)."""
-    turns = rule.turns(grid, dim, dtype)
+    turns = rotary.turns(grid, dim, dtype)
     return type(turns)(*(table.to(device) for table in turns))
-
-
-def _precise(dtype: torch.dtype) -> torch.dtype:
-    """Angles in half precision would be too coarse."""
-    return torch.promote_types(dtype, torch.float32)
 
 
 def _periods(temperature: float, count: int) -> Tensor:
