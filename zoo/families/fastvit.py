@@ -14,14 +14,14 @@ beside small ones: Ding et al. 2022, RepLKNet, arXiv:2203.06717. Where a place i
 
 import re
 from bisect import bisect
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from zoo.base import Backbone
+from zoo import base
+from zoo.base import CHANNEL_GATES, Backbone
 from zoo.families.vit import init_linear
 from zoo.layers.attention import SelfAttention
 from zoo.layers.channel_attention import SqueezeExcite
@@ -34,6 +34,7 @@ from zoo.probe import Grid, tap
 from zoo.registry import register
 
 HEAD_DIM = 32
+GAMMA = 1e-5  # how quietly each step of a block starts
 TOWER = "image_encoder.model."  # where the picture encoder lies in MobileCLIP's own files
 # From the names in Apple's own files to ours, one after the other.
 RENAMED = (
@@ -52,7 +53,7 @@ RENAMED = (
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(base.Config):
     """What tells one FastViT from another."""
 
     depths: tuple[int, ...] = (2, 2, 6, 2)  # blocks in each stage
@@ -60,12 +61,9 @@ class Config:
     mlp_ratio: float = 4.0  # hidden width of the MLP over dim
     attention_stages: int = 0  # how many of the last stages attend
     norm: Callable[[int], nn.Module] = nn.BatchNorm2d  # before attention
-    gamma: float = 1e-5  # how quietly each step of a block starts
     stem_scale: bool = True  # 1x1 branches in the stem
-    down_act: bool = False  # GELU behind the large kernel that halves the grid
+    down_act: bool = False  # GELU after the large kernel that halves the grid
     down_gates: int = 0  # before how many of the last stages that kernel has gates
-    num_classes: int = 1000
-    drop_path: float = 0.0
 
 
 class MobileOne(RepConv):
@@ -115,9 +113,9 @@ class LargeKernelConv(BranchSum):
 class ScaledSum(nn.Module):
     """x + gamma * y, gamma a factor a channel: layer scale (arXiv:2103.17239). (B, C, H, W) twice -> (B, C, H, W)."""
 
-    def __init__(self, dim: int, start: float):
+    def __init__(self, dim: int):
         super().__init__()
-        self.gamma = nn.Parameter(start * torch.ones(dim, 1, 1))
+        self.gamma = nn.Parameter(GAMMA * torch.ones(dim, 1, 1))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return torch.addcmul(x, self.gamma, y)
@@ -126,11 +124,11 @@ class ScaledSum(nn.Module):
 class RepMixer(nn.Module):
     """Mix each place with its eight neighbours. (B, C, H, W) -> (B, C, H, W)."""
 
-    def __init__(self, dim: int, cfg: Config):
+    def __init__(self, dim: int):
         super().__init__()
         self.norm = RepConv(dim, dim, 3, groups=dim, convs=0, scale=False)
         self.mixer = RepConv(dim, dim, 3, groups=dim)
-        self.layer_scale = ScaledSum(dim, cfg.gamma)
+        self.layer_scale = ScaledSum(dim)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.mixer(x)
@@ -165,9 +163,9 @@ class RepMixerBlock(nn.Module):
 
     def __init__(self, dim: int, drop_path: float, cfg: Config):
         super().__init__()
-        self.token_mixer = RepMixer(dim, cfg)
+        self.token_mixer = RepMixer(dim)
         self.mlp = ConvMlp(dim, int(dim * cfg.mlp_ratio))
-        self.layer_scale = ScaledSum(dim, cfg.gamma)
+        self.layer_scale = ScaledSum(dim)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -182,9 +180,9 @@ class AttentionBlock(nn.Module):
         super().__init__()
         self.norm = cfg.norm(dim)
         self.token_mixer = SelfAttention(dim, dim // HEAD_DIM, qkv_bias=False)
-        self.layer_scale_1 = ScaledSum(dim, cfg.gamma)
+        self.layer_scale_1 = ScaledSum(dim)
         self.mlp = ConvMlp(dim, int(dim * cfg.mlp_ratio))
-        self.layer_scale_2 = ScaledSum(dim, cfg.gamma)
+        self.layer_scale_2 = ScaledSum(dim)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -220,7 +218,7 @@ class Stage(nn.Module):
         self.downsample = nn.Sequential()
         if i:
             large = LargeKernelConv(cfg.dims[i - 1], dim, left <= cfg.down_gates, cfg.down_act)
-            self.downsample = nn.Sequential(OrderedDict(proj=nn.Sequential(large, MobileOne(dim, dim, 1))))
+            self.downsample.add_module("proj", nn.Sequential(large, MobileOne(dim, dim, 1)))
         attends = left <= cfg.attention_stages
         self.pos_emb = PositionConv(dim) if attends else nn.Identity()
         block = AttentionBlock if attends else RepMixerBlock
@@ -240,6 +238,8 @@ class FastViT(Backbone):
 
     def __init__(self, cfg: Config):
         super().__init__()
+        if not cfg.attention_stages:
+            self.no_attention = CHANNEL_GATES
         dim, last = cfg.dims[0], cfg.dims[-1]
         self.num_features, self.num_classes = 2 * last, cfg.num_classes
         self.stem = nn.Sequential(
@@ -250,7 +250,7 @@ class FastViT(Backbone):
         rates = drop_path_rates(cfg.drop_path, cfg.depths)
         self.stages = nn.Sequential(*(Stage(i, stage_rates, cfg) for i, stage_rates in enumerate(rates)))
         self.final_conv = MobileOne(last, self.num_features, 3, groups=last, gates=True)
-        self.head = ClassifierHead(self.num_features, cfg.num_classes)
+        self.head = ClassifierHead(self.num_features, cfg.num_classes, cfg.drop)
         self.apply(init_linear)
 
     @classmethod
@@ -265,12 +265,6 @@ class FastViT(Backbone):
         for i, stage in enumerate(self.stages, 1):
             x = tap(f"stage{i}", stage(x), "NCHW")
         return tap("cam", self.final_conv(x), "NCHW")
-
-
-class FastViTConv(FastViT):
-    """The sizes in which no stage attends."""
-
-    no_attention = "its gates weigh whole channels, the same at every place, and the rest is convolutions"
 
 
 def _init_conv(module: nn.Module) -> None:
@@ -302,17 +296,13 @@ S12 = Config()
 SA12 = replace(S12, attention_stages=1)
 SA36 = replace(SA12, depths=(6, 6, 18, 6))
 
-CONVOLUTIONS = {
+VARIANTS = {
     "fastvit_t8": replace(T12, depths=(2, 2, 4, 2), dims=(48, 96, 192, 384)),
     "fastvit_t12": T12,
     "fastvit_s12": S12,
-}
-ATTENTION = {
     "fastvit_sa12": SA12,
     "fastvit_sa24": replace(SA12, depths=(4, 4, 12, 4)),
     "fastvit_sa36": SA36,
     "fastvit_ma36": replace(SA36, dims=(76, 152, 304, 608)),
 }
-VARIANTS = CONVOLUTIONS | ATTENTION
-register(FastViTConv, CONVOLUTIONS)
-register(FastViT, ATTENTION)
+register(FastViT, VARIANTS)

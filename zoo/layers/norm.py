@@ -1,4 +1,4 @@
-"""Normalisation over the channels. Layer norms go through zoo.probe, so that explanations may hold their deviation."""
+"""Normalisation. Norms that measure each image go through zoo.probe, so that explanations may hold their deviation."""
 
 from collections.abc import Callable
 
@@ -57,6 +57,21 @@ class SimpleNorm2d(RmsNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * probe.held(torch.rsqrt(x.var(1, keepdim=True) + self.eps)) * self.weight[:, None, None]
+
+
+class GroupNorm(nn.GroupNorm):
+    """Norm over the grid and a group of channels (Wu and He 2018, arXiv:1803.08494). (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, dim: int, groups: int = 32):
+        super().__init__(groups, dim)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if probe.held(input) is input:  # nothing is held: the fast way
+            return super().forward(input)
+        x = input.unflatten(1, (self.num_groups, -1))
+        deviation = probe.held((x.var((2, 3, 4), unbiased=False, keepdim=True) + self.eps).sqrt())
+        x = ((x - x.mean((2, 3, 4), keepdim=True)) / deviation).flatten(1, 2)
+        return x * self.weight[:, None, None] + self.bias[:, None, None]
 
 
 class BatchNormAct2d(nn.BatchNorm2d):
