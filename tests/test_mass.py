@@ -121,7 +121,7 @@ class Channels(zoo.Backbone):
 
 def test_attention_between_channels_is_recorded_and_never_laid_on_the_image():
     x = torch.randn(1, 3, 4, 4)
-    with torch.inference_mode(), probe(x, attention=whole) as seen:
+    with torch.inference_mode(), probe(attention=whole) as seen:
         Channels()(x)
     assert seen.attention[0].geometry is None
     assert seen.attention[0].weights.shape == (1, 1, 3, 3)
