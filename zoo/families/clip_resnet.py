@@ -146,7 +146,7 @@ class ClipResNet(Backbone):
 
     @classmethod
     def fit(cls, cfg: Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
-        """Read off the number of classes and, from the rows of the position table, the (square) picture's size."""
+        """Read off the number of classes and, from the rows of the position table, the (square) image's size."""
         fitted, table = super().fit(cfg, state_dict), state_dict.get("head.pos_embed")
         return fitted if table is None else fitted | {"img_size": 32 * math.isqrt(len(table) - 1)}
 

@@ -35,7 +35,7 @@ from zoo.registry import register
 
 HEAD_DIM = 32
 GAMMA = 1e-5  # how quietly each step of a block starts
-TOWER = "image_encoder.model."  # where the picture encoder lies in MobileCLIP's own files
+TOWER = "image_encoder.model."  # where the image encoder lies in MobileCLIP's own files
 # From the names in Apple's own files to ours, one after the other.
 RENAMED = (
     (r"^patch_embed\.", "stem."),
@@ -70,17 +70,10 @@ class MobileOne(RepConv):
     """branches -> (gates) -> GELU. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
 
     def __init__(
-        self,
-        dim_in: int,
-        dim: int,
-        kernel: int,
-        stride: int = 1,
-        groups: int = 1,
-        scale: bool = True,
-        gates: bool = False,
+        self, dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1, scale: bool = True, se: bool = False
     ):
         super().__init__(dim_in, dim, kernel, stride, groups, scale=scale)
-        self.se = SqueezeExcite(dim, dim // 16) if gates else nn.Identity()
+        self.se = SqueezeExcite(dim, dim // 16) if se else nn.Identity()
         self.act = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,11 +86,11 @@ class MobileOne(RepConv):
 class LargeKernelConv(BranchSum):
     """7x7 and 3x3 depthwise conv -> (gates) -> (GELU). (B, dim_in, H, W) -> (B, dim, ceil(H/2), ceil(W/2))."""
 
-    def __init__(self, dim_in: int, dim: int, gates: bool, act: bool):
+    def __init__(self, dim_in: int, dim: int, se: bool, act: bool):
         super().__init__()
         self.large_conv = ConvNorm(dim_in, dim, 7, 2, groups=dim_in)
         self.small_conv = ConvNorm(dim_in, dim, 3, 2, groups=dim_in)
-        self.se = SqueezeExcite(dim, dim // 4) if gates else nn.Identity()
+        self.se = SqueezeExcite(dim, dim // 4) if se else nn.Identity()
         self.act = nn.GELU() if act else nn.Identity()
 
     def branches(self) -> list[nn.Module]:
@@ -249,7 +242,7 @@ class FastViT(Backbone):
         )
         rates = drop_path_rates(cfg.drop_path, cfg.depths)
         self.stages = nn.Sequential(*(Stage(i, stage_rates, cfg) for i, stage_rates in enumerate(rates)))
-        self.final_conv = MobileOne(last, self.num_features, 3, groups=last, gates=True)
+        self.final_conv = MobileOne(last, self.num_features, 3, groups=last, se=True)
         self.head = ClassifierHead(self.num_features, cfg.num_classes, cfg.drop)
         self.apply(init_linear)
 

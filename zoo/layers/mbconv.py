@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from zoo.layers.conv import conv
 from zoo.layers.drop import DropPath
-from zoo.layers.norm import BatchNormAct2d
-from zoo.layers.table import Act, Row
+from zoo.layers.norm import Act, BatchNormAct2d
+from zoo.layers.table import Row
 from zoo.layers.width import make_divisible
 
 

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from zoo import probe
 
+Act = Callable[[], nn.Module]  # makes an activation
+
 
 class LayerNorm(nn.LayerNorm):
     """LayerNorm over C, the last axis (Ba et al. 2016, arXiv:1607.06450). (B, ..., C) -> (B, ..., C)."""
@@ -40,20 +42,15 @@ class RmsNorm(nn.Module):
         return x * probe.held(torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps)) * self.weight
 
 
-class RmsNorm2d(nn.Module):
-    """Divide by the root mean square over C; no centring, no bias. (B, C, H, W) -> (B, C, H, W)."""
-
-    def __init__(self, dim: int, eps: float = 1e-6):
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(dim))
+class RmsNorm2d(RmsNorm):
+    """RmsNorm over C at every pixel; no centring, no bias. (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * probe.held(torch.rsqrt(x.pow(2).mean(1, keepdim=True) + self.eps)) * self.weight[:, None, None]
 
 
 class SimpleNorm2d(RmsNorm2d):
-    """Like RmsNorm2d, with the standard deviation in place of the root mean square."""
+    """RmsNorm2d with the standard deviation in place of the root mean square. (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * probe.held(torch.rsqrt(x.var(1, keepdim=True) + self.eps)) * self.weight[:, None, None]
@@ -77,7 +74,7 @@ class GroupNorm(nn.GroupNorm):
 class BatchNormAct2d(nn.BatchNorm2d):
     """BatchNorm, then the activation. (B, C, H, W) -> (B, C, H, W)."""
 
-    def __init__(self, dim: int, act: Callable[[], nn.Module]):
+    def __init__(self, dim: int, act: Act):
         super().__init__(dim)
         self.act = act()
 

@@ -9,15 +9,13 @@ zoo/layers/mbconv.py that makes it: `trunk` asks a row for nothing but `dim`, `d
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from torch import nn
 
 from zoo.layers.drop import drop_path_rates
+from zoo.layers.norm import Act
 from zoo.layers.width import make_divisible
-
-Act = Callable[[], nn.Module]
 
 
 @dataclass(frozen=True)
