@@ -18,7 +18,6 @@ from zoo.probe import STAGES, Probe, probe, whole
 from zoo.registry import create, variant
 
 USUAL_SIDE = 224  # pixels; where neither the config nor a checkpoint names a size
-CIFAR_SIDE = 32  # the same, for the sizes called after CIFAR
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,8 @@ def cost(architecture: str, size: tuple[int, int] | None = None, num_classes: in
 def native_size(architecture: str) -> tuple[int, int]:
     """The size that an architecture is made for, else that of its first checkpoint. (height, width) in pixels."""
     _, cfg = variant(architecture)
-    size = getattr(cfg, "img_size", None)
-    if size is None:
-        usual = CIFAR_SIDE if architecture.endswith("_cifar") else USUAL_SIDE
-        size = next((c.size for c in for_architecture(architecture)), usual)
-    return (size, size) if isinstance(size, int) else size
+    side = getattr(cfg, "img_size", None)
+    return (side, side) if side else next((c.size for c in for_architecture(architecture)), (USUAL_SIDE, USUAL_SIDE))
 
 
 @lru_cache(4096)

@@ -10,7 +10,6 @@ out by the mean.
 """
 
 import math
-import re
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from zoo import base
 from zoo.base import CONVOLUTIONS, Backbone
+from zoo.layers.adapt import Layout
 from zoo.layers.conv import ConvNorm
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.embed import resize_positions
@@ -31,17 +31,20 @@ from zoo.registry import register
 
 HEAD_DIM = 64
 RELU = partial(nn.ReLU, inplace=True)
-# From OpenAI's names to ours, one after the other.
-RENAMED = (
-    *((rf"^layer{i + 1}\.", f"stages.{i}.") for i in range(4)),
-    (r"\.(conv|bn)([13])\.", r".conv\2_1x1.\1."),
-    (r"\.(conv|bn)2\.", r".conv2_kxk.\1."),
-    (r"\.downsample\.0\.", ".shortcut.conv.conv."),
-    (r"\.downsample\.1\.", ".shortcut.conv.bn."),
-    (r"^(conv|bn)(\d)\.", r"stem.conv\2.\1."),
-    (r"^attnpool\.positional_embedding", "head.pos_embed"),
-    (r"^attnpool\.([qkv])_proj", r"head.\1"),
-    (r"^attnpool\.c_proj", "head.proj"),
+OPENAI = Layout(  # a text encoder lies beside the images'
+    marker=r"^visual\.conv1\.weight$",
+    under=r"visual\.",
+    renamed=(
+        *((rf"^layer{i + 1}\.", f"stages.{i}.") for i in range(4)),
+        (r"\.(conv|bn)([13])\.", r".conv\2_1x1.\1."),
+        (r"\.(conv|bn)2\.", r".conv2_kxk.\1."),
+        (r"\.downsample\.0\.", ".shortcut.conv.conv."),
+        (r"\.downsample\.1\.", ".shortcut.conv.bn."),
+        (r"^(conv|bn)(\d)\.", r"stem.conv\2.\1."),
+        (r"^attnpool\.positional_embedding", "head.pos_embed"),
+        (r"^attnpool\.([qkv])_proj", r"head.\1"),
+        (r"^attnpool\.c_proj", "head.proj"),
+    ),
 )
 
 
@@ -116,6 +119,7 @@ class ClipResNet(Backbone):
 
     readout = "attention_pool"
     classifier_key = "head.proj"
+    layouts = (OPENAI,)
 
     def __init__(self, cfg: Config):
         super().__init__()
@@ -150,20 +154,6 @@ class ClipResNet(Backbone):
         fitted, table = super().fit(cfg, state_dict), state_dict.get("head.pos_embed")
         return fitted if table is None else fitted | {"img_size": 32 * math.isqrt(len(table) - 1)}
 
-    @classmethod
-    def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Read the files of OpenAI and open_clip, too, in which a text encoder lies beside this one."""
-        if "visual.conv1.weight" not in state_dict:
-            return super().adapt(state_dict)
-        state = {}
-        for key, value in state_dict.items():
-            if key.startswith("visual."):
-                key = key.removeprefix("visual.")
-                for old, new in RENAMED:
-                    key = re.sub(old, new, key)
-                state[key] = value
-        return state
-
     def forward_features(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         for i, stage in enumerate(self.stages, 1):
@@ -176,16 +166,12 @@ class ClipResNetGap(ClipResNet):
 
     readout = "mean"
     classifier_key = "head.fc"
+    layouts = (replace(OPENAI, unused=r"^attnpool\."),)
     no_attention = CONVOLUTIONS
 
     @staticmethod
     def make_head(dim: int, cfg: Config) -> nn.Module:
         return ClassifierHead(dim, cfg.num_classes, cfg.drop)
-
-    @classmethod
-    def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Leave out the attention that read the trunk out."""
-        return super().adapt({k: v for k, v in state_dict.items() if not k.startswith("visual.attnpool.")})
 
 
 RESNET50 = Config((3, 4, 6, 3), img_size=224, num_classes=1024)

@@ -22,12 +22,13 @@ from torch import Tensor, nn
 
 from zoo import base
 from zoo.base import CHANNEL_GATES, Backbone
-from zoo.families.vit import init_linear
+from zoo.layers.adapt import Layout
 from zoo.layers.attention import SelfAttention
 from zoo.layers.channel_attention import SqueezeExcite
 from zoo.layers.conv import ConvNorm
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import ClassifierHead
+from zoo.layers.init import init_linear
 from zoo.layers.mlp import Mlp
 from zoo.layers.reparam import BranchSum, RepConv, affine, fold_branches, identity, widen, with_weights
 from zoo.probe import Grid, tap
@@ -35,20 +36,23 @@ from zoo.registry import register
 
 HEAD_DIM = 32
 GAMMA = 1e-5  # how quietly each step of a block starts
-TOWER = "image_encoder.model."  # where the image encoder lies in MobileCLIP's own files
-# From the names in Apple's own files to ours, one after the other.
-RENAMED = (
-    (r"^patch_embed\.", "stem."),
-    (r"^conv_exp\.", "final_conv."),
-    (r"^head\.", "head.fc."),
-    (r"\.rbr_conv\.", ".conv_kxk."),
-    (r"\.rbr_scale\.", ".conv_scale."),
-    (r"\.rbr_skip\.", ".identity."),
-    (r"\.lkb_origin\.", ".large_conv."),
-    (r"\.convffn\.", ".mlp."),
-    (r"\.se\.reduce\.", ".se.fc1."),
-    (r"\.se\.expand\.", ".se.fc2."),
-    (r"\.(layer_scale(_\d)?)$", r".\1.gamma"),
+TOWER = Layout(marker=r"^image_encoder\.model\.", under=r"image_encoder\.model\.")  # MobileCLIP's own files
+APPLE = Layout(
+    marker=r"^patch_embed\.0\.rbr_conv\.",
+    projection=r"^head\.proj$",
+    renamed=(
+        (r"^patch_embed\.", "stem."),
+        (r"^conv_exp\.", "final_conv."),
+        (r"^head\.", "head.fc."),
+        (r"\.rbr_conv\.", ".conv_kxk."),
+        (r"\.rbr_scale\.", ".conv_scale."),
+        (r"\.rbr_skip\.", ".identity."),
+        (r"\.lkb_origin\.", ".large_conv."),
+        (r"\.convffn\.", ".mlp."),
+        (r"\.se\.reduce\.", ".se.fc1."),
+        (r"\.se\.expand\.", ".se.fc2."),
+        (r"\.(layer_scale(_\d)?)$", r".\1.gamma"),
+    ),
 )
 
 
@@ -228,6 +232,7 @@ class FastViT(Backbone):
     """
 
     readout = "mean"
+    layouts = TOWER, APPLE
 
     def __init__(self, cfg: Config):
         super().__init__()
@@ -248,10 +253,15 @@ class FastViT(Backbone):
 
     @classmethod
     def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Read Apple's own files too: FastViT's, and MobileCLIP's, in which a text encoder lies beside this one."""
-        tower = {k.removeprefix(TOWER): v for k, v in state_dict.items() if k.startswith(TOWER)}
-        state = tower or super().adapt(state_dict)
-        return _from_apple(state) if "patch_embed.0.rbr_conv.0.conv.weight" in state else state
+        """Read Apple's own files too, where stages are one list of blocks, halvings and positions."""
+        state = super().adapt(state_dict)
+        halvings = sorted({int(found[1]) for key in state if (found := re.match(r"network\.(\d+)\.proj\.", key))})
+
+        def place(found: re.Match[str]) -> str:
+            part = {"proj.": "downsample.proj.", "pe.": "pos_emb.pos_enc."}.get(found[2], "blocks.")
+            return f"stages.{bisect(halvings, int(found[1]))}.{part}"  # a halving begins the next stage
+
+        return {re.sub(r"^network\.(\d+)\.(proj\.|pe\.)?", place, key): value for key, value in state.items()}
 
     def forward_features(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -265,23 +275,6 @@ def _init_conv(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def _from_apple(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """There stages are one list of blocks, halvings and positions; a halving begins the next stage."""
-    halvings = sorted({int(found[1]) for key in state_dict if (found := re.match(r"network\.(\d+)\.proj\.", key))})
-    state = {}
-    for key, value in state_dict.items():
-        if key == "head.proj":  # (dim, classes), applied from the right and without a bias
-            state["head.fc.weight"], state["head.fc.bias"] = value.T, torch.zeros(value.shape[1])
-            continue
-        for old, new in RENAMED:
-            key = re.sub(old, new, key)
-        if found := re.match(r"network\.(\d+)\.(proj\.|pe\.)?", key):
-            part = {"proj.": "downsample.proj.", "pe.": "pos_emb.pos_enc."}.get(found[2], "blocks.")
-            key = f"stages.{bisect(halvings, int(found[1]))}.{part}{key[found.end() :]}"
-        state[key] = value
-    return state
 
 
 T12 = Config(mlp_ratio=3.0)
