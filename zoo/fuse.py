@@ -34,7 +34,7 @@ def fuse(model: Backbone, size: tuple[int, int] | None = None) -> Backbone:
     `size` (height, width) is an image that the model takes; its own size or 224 unless given. A batch norm stays where
     it stands alone, or where something else reads what it reads. Raises what the model raises for a size it can't take.
     """
-    side = getattr(model, "img_size", None) or SIDE
+    side = model.img_size or SIDE
     model = deepcopy(model).eval()
     with torch.no_grad():
         _fold_blocks(model)
