@@ -335,17 +335,17 @@ def _draw(
 ) -> list[Map]:
     """Lay each map over its photo."""
     raw = [values.double().numpy() for values in maps.raw]
-    features = raw[0].ndim == 3
+    features, cells = raw[0].ndim == 3, maps.places(row.size)
     groups = [raw] * len(raw) if request.together else [[values] for values in raw]  # what shares each map's colours
     drawn = []
     for i, (values, group, photo, box) in enumerate(zip(raw, groups, photos, boxes, strict=True)):
         top = None
         if features:
             low, high = np.quantile(group, (0.02, 0.98), axis=(0, 2, 3))
-            layer = render.feature_layer(values, photo.size, box, low, high)
+            layer = render.feature_layer(values, cells, render.Placement(photo.size, box, row.size), low, high)
         else:
             top = render.common_top(group, request.signed)
-            layer = render.layer(values, photo.size, box, top, request.signed)
+            layer = render.layer(values, cells, render.Placement(photo.size, box, row.size), top, request.signed)
         known = {"model": request.model, **export.facts(maps, i)}
         drawn.append(Map(layer, values, known, _target_name(maps, i, row), top))
     return drawn

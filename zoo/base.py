@@ -35,6 +35,7 @@ class Backbone(nn.Module):
 
     num_features: int
     num_classes: int
+    img_size: int | None = None  # side in pixels of the image that it is built for; None: any that it takes
     readout: Readout
     head: nn.Module
     read_tokens: int = 1  # where the readout is "token": how many leading tokens it reads

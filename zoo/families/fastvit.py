@@ -14,26 +14,28 @@ beside small ones: Ding et al. 2022, RepLKNet, arXiv:2203.06717. Where a place i
 
 import re
 from bisect import bisect
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from zoo.base import Backbone
+from zoo import base
+from zoo.base import CHANNEL_GATES, Backbone
 from zoo.layers.adapt import Layout
 from zoo.layers.attention import SelfAttention
 from zoo.layers.channel_attention import SqueezeExcite
+from zoo.layers.conv import ConvNorm
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import ClassifierHead
 from zoo.layers.init import init_linear
 from zoo.layers.mlp import Mlp
-from zoo.layers.reparam import BranchSum, RepConv, conv_norm
+from zoo.layers.reparam import BranchSum, RepConv, affine, fold_branches, identity, widen, with_weights
 from zoo.probe import Grid, tap
 from zoo.registry import register
 
 HEAD_DIM = 32
+GAMMA = 1e-5  # how quietly each step of a block starts
 TOWER = Layout(marker=r"^image_encoder\.model\.", under=r"image_encoder\.model\.")  # MobileCLIP's own files
 APPLE = Layout(
     marker=r"^patch_embed\.0\.rbr_conv\.",
@@ -55,7 +57,7 @@ APPLE = Layout(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(base.Config):
     """What tells one FastViT from another."""
 
     depths: tuple[int, ...] = (2, 2, 6, 2)  # blocks in each stage
@@ -63,57 +65,54 @@ class Config:
     mlp_ratio: float = 4.0  # hidden width of the MLP over dim
     attention_stages: int = 0  # how many of the last stages attend
     norm: Callable[[int], nn.Module] = nn.BatchNorm2d  # before attention
-    gamma: float = 1e-5  # how quietly each step of a block starts
     stem_scale: bool = True  # 1x1 branches in the stem
-    down_act: bool = False  # GELU behind the large kernel that halves the grid
+    down_act: bool = False  # GELU after the large kernel that halves the grid
     down_gates: int = 0  # before how many of the last stages that kernel has gates
-    num_classes: int = 1000
-    drop_path: float = 0.0
 
 
 class MobileOne(RepConv):
     """branches -> (gates) -> GELU. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
 
     def __init__(
-        self,
-        dim_in: int,
-        dim: int,
-        kernel: int,
-        stride: int = 1,
-        groups: int = 1,
-        scale: bool = True,
-        gates: bool = False,
+        self, dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1, scale: bool = True, se: bool = False
     ):
         super().__init__(dim_in, dim, kernel, stride, groups, scale=scale)
-        self.se = SqueezeExcite(dim, dim // 16) if gates else nn.Identity()
+        self.se = SqueezeExcite(dim, dim // 16) if se else nn.Identity()
         self.act = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.se(super().forward(x)))
 
+    def folded(self) -> nn.Module:
+        return nn.Sequential(super().folded(), self.se, self.act)
+
 
 class LargeKernelConv(BranchSum):
     """7x7 and 3x3 depthwise conv -> (gates) -> (GELU). (B, dim_in, H, W) -> (B, dim, ceil(H/2), ceil(W/2))."""
 
-    names = "large_conv", "small_conv"
-
-    def __init__(self, dim_in: int, dim: int, gates: bool, act: bool):
+    def __init__(self, dim_in: int, dim: int, se: bool, act: bool):
         super().__init__()
-        self.large_conv = conv_norm(dim_in, dim, 7, 2, groups=dim_in)
-        self.small_conv = conv_norm(dim_in, dim, 3, 2, groups=dim_in)
-        self.se = SqueezeExcite(dim, dim // 4) if gates else nn.Identity()
+        self.large_conv = ConvNorm(dim_in, dim, 7, 2, groups=dim_in)
+        self.small_conv = ConvNorm(dim_in, dim, 3, 2, groups=dim_in)
+        self.se = SqueezeExcite(dim, dim // 4) if se else nn.Identity()
         self.act = nn.GELU() if act else nn.Identity()
+
+    def branches(self) -> list[nn.Module]:
+        return [self.large_conv, self.small_conv]
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.se(super().forward(x)))
+
+    def folded(self) -> nn.Module:
+        return nn.Sequential(super().folded(), self.se, self.act)
 
 
 class ScaledSum(nn.Module):
     """x + gamma * y, gamma a factor a channel: layer scale (arXiv:2103.17239). (B, C, H, W) twice -> (B, C, H, W)."""
 
-    def __init__(self, dim: int, start: float):
+    def __init__(self, dim: int):
         super().__init__()
-        self.gamma = nn.Parameter(start * torch.ones(dim, 1, 1))
+        self.gamma = nn.Parameter(GAMMA * torch.ones(dim, 1, 1))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return torch.addcmul(x, self.gamma, y)
@@ -122,16 +121,26 @@ class ScaledSum(nn.Module):
 class RepMixer(nn.Module):
     """Mix each place with its eight neighbours. (B, C, H, W) -> (B, C, H, W)."""
 
-    def __init__(self, dim: int, cfg: Config):
+    def __init__(self, dim: int):
         super().__init__()
         self.norm = RepConv(dim, dim, 3, groups=dim, convs=0, scale=False)
         self.mixer = RepConv(dim, dim, 3, groups=dim)
-        self.layer_scale = ScaledSum(dim, cfg.gamma)
+        self.layer_scale = ScaledSum(dim)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.mixer(x)
         y -= self.norm(x)
         return self.layer_scale(x, y)
+
+    def folded(self) -> nn.Module:
+        """All of it is linear: x + gamma * (mixer(x) - norm(x)) is one depthwise convolution."""
+        mixer, gamma = fold_branches(self.mixer.branches()), self.layer_scale.gamma  # (dim, 1, 1)
+        (norm,) = self.norm.branches()
+        normed, shift = affine(norm, mixer.groups)
+        assert mixer.bias is not None
+        kernel = gamma[..., None] * (mixer.weight - widen(normed, 3))
+        kernel += identity(len(gamma), mixer.groups, 3, kernel)
+        return with_weights(mixer, kernel, gamma.flatten() * (mixer.bias - shift))
 
 
 class ConvMlp(Mlp):
@@ -139,7 +148,7 @@ class ConvMlp(Mlp):
 
     def __init__(self, dim: int, hidden: int):
         super().__init__(dim, hidden, conv=True)
-        self.conv = conv_norm(dim, dim, 7, groups=dim)
+        self.conv = ConvNorm(dim, dim, 7, groups=dim)
         self.apply(_init_conv)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -151,9 +160,9 @@ class RepMixerBlock(nn.Module):
 
     def __init__(self, dim: int, drop_path: float, cfg: Config):
         super().__init__()
-        self.token_mixer = RepMixer(dim, cfg)
+        self.token_mixer = RepMixer(dim)
         self.mlp = ConvMlp(dim, int(dim * cfg.mlp_ratio))
-        self.layer_scale = ScaledSum(dim, cfg.gamma)
+        self.layer_scale = ScaledSum(dim)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -168,9 +177,9 @@ class AttentionBlock(nn.Module):
         super().__init__()
         self.norm = cfg.norm(dim)
         self.token_mixer = SelfAttention(dim, dim // HEAD_DIM, qkv_bias=False)
-        self.layer_scale_1 = ScaledSum(dim, cfg.gamma)
+        self.layer_scale_1 = ScaledSum(dim)
         self.mlp = ConvMlp(dim, int(dim * cfg.mlp_ratio))
-        self.layer_scale_2 = ScaledSum(dim, cfg.gamma)
+        self.layer_scale_2 = ScaledSum(dim)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -191,6 +200,11 @@ class PositionConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x + self.pos_enc(x)
 
+    def folded(self) -> nn.Module:
+        conv = self.pos_enc
+        assert conv.bias is not None
+        return with_weights(conv, conv.weight + identity(len(conv.weight), conv.groups, 7, conv.weight), conv.bias)
+
 
 class Stage(nn.Module):
     """Halve the grid (not before the first stage), then blocks. (B, C, H, W) -> (B, dims[i], ceil(H/2), ceil(W/2))."""
@@ -201,7 +215,7 @@ class Stage(nn.Module):
         self.downsample = nn.Sequential()
         if i:
             large = LargeKernelConv(cfg.dims[i - 1], dim, left <= cfg.down_gates, cfg.down_act)
-            self.downsample = nn.Sequential(OrderedDict(proj=nn.Sequential(large, MobileOne(dim, dim, 1))))
+            self.downsample.add_module("proj", nn.Sequential(large, MobileOne(dim, dim, 1)))
         attends = left <= cfg.attention_stages
         self.pos_emb = PositionConv(dim) if attends else nn.Identity()
         block = AttentionBlock if attends else RepMixerBlock
@@ -222,6 +236,8 @@ class FastViT(Backbone):
 
     def __init__(self, cfg: Config):
         super().__init__()
+        if not cfg.attention_stages:
+            self.no_attention = CHANNEL_GATES
         dim, last = cfg.dims[0], cfg.dims[-1]
         self.num_features, self.num_classes = 2 * last, cfg.num_classes
         self.stem = nn.Sequential(
@@ -231,8 +247,8 @@ class FastViT(Backbone):
         )
         rates = drop_path_rates(cfg.drop_path, cfg.depths)
         self.stages = nn.Sequential(*(Stage(i, stage_rates, cfg) for i, stage_rates in enumerate(rates)))
-        self.final_conv = MobileOne(last, self.num_features, 3, groups=last, gates=True)
-        self.head = ClassifierHead(self.num_features, cfg.num_classes)
+        self.final_conv = MobileOne(last, self.num_features, 3, groups=last, se=True)
+        self.head = ClassifierHead(self.num_features, cfg.num_classes, cfg.drop)
         self.apply(init_linear)
 
     @classmethod
@@ -254,12 +270,6 @@ class FastViT(Backbone):
         return tap("cam", self.final_conv(x), "NCHW")
 
 
-class FastViTConv(FastViT):
-    """The sizes in which no stage attends."""
-
-    no_attention = "its gates weigh whole channels, the same at every place, and the rest is convolutions"
-
-
 def _init_conv(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         nn.init.trunc_normal_(module.weight, std=0.02)
@@ -272,17 +282,13 @@ S12 = Config()
 SA12 = replace(S12, attention_stages=1)
 SA36 = replace(SA12, depths=(6, 6, 18, 6))
 
-CONVOLUTIONS = {
+VARIANTS = {
     "fastvit_t8": replace(T12, depths=(2, 2, 4, 2), dims=(48, 96, 192, 384)),
     "fastvit_t12": T12,
     "fastvit_s12": S12,
-}
-ATTENTION = {
     "fastvit_sa12": SA12,
     "fastvit_sa24": replace(SA12, depths=(4, 4, 12, 4)),
     "fastvit_sa36": SA36,
     "fastvit_ma36": replace(SA36, dims=(76, 152, 304, 608)),
 }
-VARIANTS = CONVOLUTIONS | ATTENTION
-register(FastViTConv, CONVOLUTIONS)
-register(FastViT, ATTENTION)
+register(FastViT, VARIANTS)

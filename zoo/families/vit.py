@@ -113,7 +113,7 @@ class ViT(Backbone):
 
     def __init__(self, cfg: Config):
         super().__init__()
-        self.num_features, self.num_classes = cfg.dim, cfg.num_classes
+        self.num_features, self.num_classes, self.img_size = cfg.dim, cfg.num_classes, cfg.img_size
         self.readout = "attention_pool" if isinstance(cfg.readout, Pool) else cfg.readout
         self.prefix, self.placed_prefix = self.count_prefix(cfg), self.count_placed(cfg)
         side = self.table_side(cfg)
