@@ -27,8 +27,8 @@ from zoo.base import Backbone
 from zoo.catalogue import Checkpoint
 from zoo.cost import cost
 from zoo.latency import Timing, measure
+from zoo.memory import shortage
 from zoo.preprocess import preprocess, seen, view
-from zoo.weights import check_memory
 
 GIB = 1 << 30
 SHOWN = 256, 640  # least and most that the longest side, in pixels, of a picture on the page may have
@@ -128,7 +128,8 @@ def recipe(name: str) -> Checkpoint:
 def _load(name: str) -> Backbone:
     if "." in name:
         return zoo.load(name).to(device())
-    check_memory(name, cost(name).weight_bytes)
+    if sentence := shortage(name, cost(name).weight_bytes):
+        raise EngineError(sentence)
     torch.manual_seed(0)
     return zoo.create(name).requires_grad_(False).to(device())
 

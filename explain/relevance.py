@@ -14,8 +14,8 @@ from explain.attention import as_map, readout_mass, spread, token_records, walk
 from explain.cam import pick_targets, scores
 from explain.result import Explanation, ExplanationError
 from zoo.base import Backbone
+from zoo.memory import available_memory
 from zoo.probe import STAGES, AttentionRecord, Probe, probe
-from zoo.weights import available_memory
 
 
 class _Budget:

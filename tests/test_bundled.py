@@ -9,7 +9,8 @@ import engine
 import zoo
 from tests.test_engine import PHOTO
 from ui import cards, picker
-from zoo import catalogue, weights
+from zoo import catalogue
+from zoo.download import SUMS
 
 FILES = [row.name for row in zoo.checkpoints().values() if row.bundled]
 BEST = picker.first_choice()
@@ -59,7 +60,7 @@ def test_a_deleted_file_is_not_the_first_choice_and_its_facts_say_so(bundle):
 
 
 def test_every_file_is_the_one_that_was_recorded():
-    recorded = dict(reversed(line.split()) for line in (catalogue.BUNDLED / weights.SUMS).read_text().splitlines())
+    recorded = dict(reversed(line.split()) for line in (catalogue.BUNDLED / SUMS).read_text().splitlines())
     files = catalogue.BUNDLED.glob("*.safetensors")
     assert recorded == {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     rows = catalogue._rows(catalogue.BUNDLED / "bundled.tsv")

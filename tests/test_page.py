@@ -18,7 +18,7 @@ from PIL import Image
 
 import engine
 import zoo
-from zoo import weights
+from zoo import memory
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = Path("/usr/bin/chromium")
@@ -214,6 +214,6 @@ def test_a_link_to_an_unknown_model_says_so_and_offers_the_first_choice(chromium
 
 
 def test_a_model_that_memory_cannot_hold_is_refused_in_a_sentence(monkeypatch):
-    monkeypatch.setattr(weights, "available_memory", lambda: 10_000_000)
-    with pytest.raises(zoo.WeightsError, match="choose a smaller model"):
+    monkeypatch.setattr(memory, "available_memory", lambda: 10_000_000)
+    with pytest.raises(engine.EngineError, match="choose a smaller model"):
         engine.look(engine.Request("vit_gigantic_patch14_224"), [Image.new("RGB", (8, 8))])
