@@ -108,5 +108,5 @@ def test_available_memory(tmp_path, monkeypatch, files, memory, free):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert memory.available_memory(tmp_path) == free
-    assert memory.available_memory() is None or memory.available_memory() > 0
+    assert available_memory(tmp_path) == free
+    assert available_memory() is None or available_memory() > 0
