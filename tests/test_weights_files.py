@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 import zoo
 from tests.test_weights import ARCHITECTURE, STATE, Code, sentence
 from zoo import weights
+from zoo.memory import available_memory
 
 
 def test_an_unknown_name_and_an_unknown_architecture(tmp_path):
