@@ -80,6 +80,16 @@ def needs_classes_and_attention(model: Backbone) -> str | None:
     return needs_classes(model) or needs_attention(model)
 
 
+def needs_rollout(model: Backbone) -> str | None:
+    return needs_attention(model) or (
+        model.no_rollout and f"Attention cannot be followed through the layers of this model: {model.no_rollout}."
+    )
+
+
+def needs_classes_and_rollout(model: Backbone) -> str | None:
+    return needs_classes(model) or needs_rollout(model)
+
+
 def needs_equal_layers(model: Backbone) -> str | None:
     unlike = "Its layers are not all of the last one's shape, so the head cannot read each of them."
     return needs_classes_and_attention(model) or (unlike if type(model).read is Backbone.read else None)
@@ -87,7 +97,8 @@ def needs_equal_layers(model: Backbone) -> str | None:
 
 def needs_relu(model: Backbone) -> str | None:
     """Guided backprop is a rule for ReLU: no attention, no gates, no other activation."""
-    other = {type(m).__name__ for m in model.modules() if type(m).__module__.endswith(".activation")} - {"ReLU"}
+    homes = "torch.nn.modules.activation", "zoo.layers.act"  # every activation in the zoo but ReLU is a module
+    other = {type(m).__name__ for m in model.modules() if type(m).__module__ in homes} - {"ReLU"}
     if model.no_attention is None:
         other.add("attention")
     reason = f"Guided backprop is defined for ReLU alone; this model has {', '.join(sorted(other))}."
@@ -121,8 +132,8 @@ METHODS = {
         slow("score_cam", "Score-CAM", "a forward a channel", explain_score_cam),
         classless("eigen_cam", "Eigen-CAM", "about 1.1 forwards", explain_eigen_cam),
         classless("attention", "Attention", "about 2 forwards", explain_attention, needs_attention),
-        classless("rollout", "Attention rollout", "about 1.1 forwards", explain_rollout, needs_attention),
-        quick("chefer", "Chefer's relevance", explain_chefer, needs_classes_and_attention),
+        classless("rollout", "Attention rollout", "about 1.1 forwards", explain_rollout, needs_rollout),
+        quick("chefer", "Chefer's relevance", explain_chefer, needs_classes_and_rollout),
         quick("legrad", "LeGrad", explain_legrad, needs_equal_layers),
         quick("saliency", "Saliency", explain_saliency),
         quick("conservative", "Conservative relevance", explain_conservative, needs_classes_and_attention),

@@ -1,26 +1,26 @@
-"""Attention as maps over the picture: one layer and head, or all layers rolled out.
+"""Attention as maps over the image: one layer and head, or all layers rolled out.
 
 Neither depends on a class: they show what was read, not what it was read for. All geometry comes from the records
-(zoo/probe.py), so windows, shifts, pooled keys and prefix tokens need no code of their own here.
+(zoo/probe.py), so windows, shifts, pooled keys and queries, and prefix tokens need no code of their own here.
 """
 
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from explain.result import Explanation, ExplanationError
 from explain.sinks import tell_of_no_place, tell_of_sinks
-from explain.taps import cell_at
+from explain.taps import nearest_cell
 from zoo.base import Backbone
+from zoo.cells import Cells
 from zoo.probe import STAGES, AttentionRecord, Grid, probe
 
 
 def readout_mass(model: Backbone, grid: Grid, batch: int) -> Tensor:
     """Where the head reads: on its class tokens, or evenly on all patches. -> (B, N), each row sums to 1."""
     mass = torch.zeros(batch, grid.tokens)
-    by_token = model.readout == "token" and grid.prefix  # a class token may enter behind the patches' own layers
+    by_token = model.readout == "token" and grid.prefix  # a class token may enter after the patches' own layers
     if grid.tokens == grid.prefix:  # nothing but a learned query
         mass[:] = 1.0
     else:
@@ -28,22 +28,37 @@ def readout_mass(model: Backbone, grid: Grid, batch: int) -> Tensor:
     return mass / mass.sum(1, keepdim=True)
 
 
-def spread(mass: Tensor, old: Grid, new: Grid) -> Tensor:
-    """Carry mass from a grid to the finer one that it was merged from: each cell gives evenly to the cells under it.
+def carry(mass: Tensor, old: Grid, new: Grid) -> Tensor:
+    """Carry mass (B, N) from a grid to another over the same image, (B, N'); where `new` has the old prefix, all of it.
 
-    (B, N) -> (B, N'). Prefix tokens go along one by one; where the finer grid has none, they have no place to go.
+    A cell gives evenly to the finer cells that it was merged from, and all of its mass to the coarser cell that it was
+    merged into. Prefix tokens go along one by one.
     """
     if old == new:
         return mass
-    rows = torch.arange(new.height) * old.height // new.height
-    cols = torch.arange(new.width) * old.width // new.width
-    cell = (rows[:, None] * old.width + cols).flatten()
-    below = torch.bincount(cell, minlength=old.height * old.width)
-    patches = (mass[:, old.prefix :] / below.clamp(min=1))[:, cell]
+    patches = mass[:, old.prefix :].unflatten(1, old.shape)
+    for axis, count in enumerate(new.shape, 1):
+        patches = _carry_along(patches, axis, count)
     prefix = mass.new_zeros(len(mass), new.prefix)
     shared = min(old.prefix, new.prefix)
     prefix[:, :shared] = mass[:, :shared]
-    return torch.cat([prefix, patches], 1)
+    return torch.cat([prefix, patches.flatten(1)], 1)
+
+
+def _carry_along(mass: Tensor, axis: int, count: int) -> Tensor:
+    had = mass.shape[axis]
+    if count == had:
+        return mass
+    many, few = max(count, had), min(count, had)
+    block = -(-many // few)  # the last block may be padded; where blocks do not nest, they share the span evenly
+    nested = (few - 1) * block < many
+    parent = torch.arange(many) // block if nested else torch.arange(many) * few // many
+    if count < had:
+        shape = list(mass.shape)
+        shape[axis] = count
+        return mass.new_zeros(shape).index_add_(axis, parent, mass)
+    shares = 1 / torch.bincount(parent)[parent]
+    return mass.index_select(axis, parent) * shares.view(-1, *[1] * (mass.ndim - 1 - axis)).to(mass)
 
 
 def as_map(mass: Tensor, grid: Grid) -> Tensor:
@@ -51,40 +66,41 @@ def as_map(mass: Tensor, grid: Grid) -> Tensor:
     return mass[:, grid.prefix :].unflatten(1, grid.shape)
 
 
-def token_records(records: list[AttentionRecord]) -> list[AttentionRecord]:
-    """Keep what attends between places; refuse, in words, a model that has none."""
-    kept = [record for record in records if record.kind == "token"]
+def position_records(records: list[AttentionRecord]) -> list[AttentionRecord]:
+    """Keep what attends between positions; refuse, in words, a model that has none."""
+    kept = [record for record in records if record.geometry is not None]
     if not kept:
-        raise ExplanationError("This model has no attention between places of the picture.")
+        raise ExplanationError("This model has no attention between positions of the image.")
     return kept
 
 
 def walk(
-    model: Backbone, records: list[AttentionRecord], mass: Tensor, join: Callable[[Tensor, Tensor], Tensor]
-) -> tuple[Tensor, Grid]:
-    """Carry what the head reads, (B, N) at the last layer, back through all layers. -> (B, N) on the first one's keys.
+    records: list[AttentionRecord], mass: Tensor, join: Callable[[Tensor, Tensor], Tensor]
+) -> tuple[Tensor, Grid, Cells | None]:
+    """Carry what the head reads, (B, N) at the last layer, back through all layers: to (B, N) at the first one.
 
     `join` says what a layer makes of the mass that its shortcut keeps and of the mass that its attention reads. This is
-    the dense product of matrices, walked from the end: one vector in place of N x N. A class token that enters late
-    keeps what it has from there on, and is counted in the grid.
+    the dense product of matrices, walked from the end: one vector in place of N x N. The two meet on the finer of the
+    query and the key grid. Tokens that do not ask keep what they have; so does a class token in the layers before it
+    enters, and it is counted in the grid that is given back.
     """
-    grid, waiting = records[-1].geometry.q_grid, mass[:, :0]
+    grid, waiting = records[-1].between_positions.q_grid, mass[:, :0]
     for record in reversed(records):
-        geometry = record.geometry
-        if geometry.q_grid.tokens == 1:  # one token reads the others, which stay as they are
-            own, others = mass[:, :1], mass[:, 1:]
-            read = record.pullback(own)
-            if model.readout == "token":  # a class token; a learned query keeps nothing of its own
-                places = read.shape[1] - 1
-                read = join(F.pad(own, (0, places)), read) + F.pad(others, (1, places - others.shape[1]))
-            mass, grid = read, geometry.k_grid
+        geometry = record.between_positions
+        queries, keys = geometry.q_grid, geometry.k_grid
+        if not queries.height:  # learned queries, which are none of the tokens: all that they have, they read
+            mass, grid = record.pullback(mass), keys
             continue
-        waiting = torch.cat([mass[:, geometry.q_grid.prefix : grid.prefix], waiting], 1)
-        mass = spread(mass, grid, geometry.q_grid)
-        read = spread(record.pullback(mass), geometry.k_grid, geometry.q_grid)
-        mass, grid = join(mass, read), geometry.q_grid
+        waiting = torch.cat([mass[:, queries.prefix : grid.prefix], waiting], 1)
+        mass = carry(mass, grid, queries)
+        asking = mass * geometry.asks.to(mass)
+        grid = Grid(*map(max, queries, keys))
+        read, kept = carry(record.pullback(asking), keys, grid), carry(mass - asking, queries, grid)
+        mass = join(carry(asking, queries, grid), read) + kept
+    cells = records[0].cells
     prefix = grid.prefix + waiting.shape[1]
-    return torch.cat([mass[:, : grid.prefix], waiting, mass[:, grid.prefix :]], 1), grid._replace(prefix=prefix)
+    mass = torch.cat([mass[:, : grid.prefix], waiting, mass[:, grid.prefix :]], 1)
+    return mass, grid._replace(prefix=prefix), cells and cells.regrid(grid.shape)
 
 
 def explain_rollout(model: Backbone, x: Tensor) -> Explanation:
@@ -102,12 +118,13 @@ def explain_rollout(model: Backbone, x: Tensor) -> Explanation:
             unlike, weights = True, weights.abs() / rows
         return weights.mean(1, keepdim=True).cpu()
 
-    with torch.inference_mode(), probe(attention=head_mean) as seen:
+    with torch.inference_mode(), probe(x, attention=head_mean) as seen:
         model(x)
-        records = token_records(seen.attention)
-        start = readout_mass(model, records[-1].geometry.q_grid, len(x)).to(records[-1].weights.dtype)
-        mass, grid = walk(model, records, start, lambda stayed, read: (stayed + read) / 2)
-    result = Explanation(as_map(mass, grid), "rollout", f"{len(records)} attention layers")
+        records = position_records(seen.attention)
+        last = records[-1].between_positions.q_grid
+        start = readout_mass(model, last, len(x)).to(records[-1].weights.dtype)
+        mass, grid, cells = walk(records, start, lambda stayed, read: (stayed + read) / 2)
+    result = Explanation(as_map(mass, grid), "rollout", f"{len(records)} attention layers", cells=cells)
     if unlike:
         result.notes.append("This model's attention is no plain share: sizes are followed, each row scaled to one.")
     result.notes += tell_of_no_place(model, mass, grid)
@@ -124,14 +141,14 @@ def explain_attention(
 ) -> Explanation:
     """What one layer reads: by one head or the mean of all, for one query. x (B, 3, H, W) -> maps (B, h, w).
 
-    `query` is a place in the picture, (down, across) from 0 to 1, and its patch asks; without it, what the head of the
-    model reads asks: the class token, or all patches evenly.
+    `query` is a place in the image, (down, across) from 0 to 1, and its patch asks; without it, or where patches do not
+    ask, what the head of the model reads asks: the class token, or all patches evenly.
     """
     with torch.inference_mode(), probe(attention=lambda i, w: w.mean((0, 2, 3))) as seen:
         model(x[:1])
-    kinds = [record.kind for record in seen.attention]
-    wanted = _choose([i for i, kind in enumerate(kinds) if kind == "token"], layer)
-    features: list[Tensor] = []  # of the keys: what the stage in front of the layer gave, if one ends there
+    found = [i for i, record in enumerate(seen.attention) if record.geometry is not None]
+    wanted = _choose(found, layer)
+    features: list[Tensor] = []  # of the keys: what the stage before the layer gave, if one ends there
 
     def keep(i: int, weights: Tensor) -> Tensor:
         if i == wanted:
@@ -139,14 +156,22 @@ def explain_attention(
         seen.taps.clear()
         return weights.cpu() if i == wanted else weights[:, :0]
 
-    with torch.inference_mode(), probe(taps=STAGES, attention=keep) as seen:
+    with torch.inference_mode(), probe(x, taps=STAGES, attention=keep) as seen:
         model(x)
         record = seen.attention[wanted]
-        mass = record.pullback(_asking(model, record, len(x), head, query), head)
-    raw = as_map(mass, record.geometry.k_grid)
+        asking = _asking(model, record, x, head, query)
+        default = asking is None
+        if asking is None:
+            asking = readout_mass(model, record.between_positions.q_grid, len(x)).to(record.weights.dtype)
+        mass = record.pullback(asking, head)
+    grid = record.between_positions.k_grid
+    raw = as_map(mass, grid)
     source = next((name for name, module in model.named_modules() if module is record.layer), f"layer {wanted}")
-    result = Explanation(raw, "attention", source if head is None else f"{source}, head {head}", query=query)
-    result.notes += tell_of_no_place(model, mass, record.geometry.k_grid)
+    source = source if head is None else f"{source}, head {head}"
+    result = Explanation(raw, "attention", source, query=None if default else query, cells=record.cells)
+    if record.weights.min() < 0:
+        result.notes.append("Some weights of this layer are negative: it mixes heads or subtracts one from another.")
+    result.notes += tell_of_no_place(model, mass, grid)
     if features and features[-1].shape[2:] == raw.shape[1:]:
         result.notes += tell_of_sinks(raw, features[-1].cpu())
     result.warn_if_even()
@@ -154,24 +179,32 @@ def explain_attention(
 
 
 def _asking(
-    model: Backbone, record: AttentionRecord, batch: int, head: int | None, query: tuple[float, float] | None
-) -> Tensor:
-    """Put the mass on those queries of a layer that ask. -> (B, Nq)."""
+    model: Backbone, record: AttentionRecord, x: Tensor, head: int | None, query: tuple[float, float] | None
+) -> Tensor | None:
+    """Put the mass on the patch of a layer that a person asked about; None where none was, or patches do not ask.
+
+    -> (B, Nq).
+    """
     heads = record.weights.shape[1]
     if head is not None and not 0 <= head < heads:
         raise ExplanationError(f"This layer has heads 0 to {heads - 1}; {head} is outside.")
-    grid = record.geometry.q_grid
-    mass = readout_mass(model, grid, batch).to(record.weights.dtype)
-    if query is not None and grid.tokens > grid.prefix:
-        row, col = cell_at(grid.shape, query)
-        mass = torch.zeros_like(mass)
-        mass[:, grid.prefix + row * grid.width + col] = 1.0
+    geometry = record.between_positions
+    grid = geometry.q_grid
+    if query is None or not grid.height:
+        return None
+    cells = record.cells and record.cells.regrid(grid.shape)
+    row, col = nearest_cell(cells, grid.shape, x, query)
+    patch = grid.prefix + row * grid.width + col
+    if not geometry.asks[patch]:
+        return None
+    mass = record.weights.new_zeros(len(x), grid.tokens)
+    mass[:, patch] = 1.0
     return mass
 
 
 def _choose(layers: list[int], layer: int) -> int:
     if not layers:
-        raise ExplanationError("This model has no attention between places of the picture.")
+        raise ExplanationError("This model has no attention between positions of the image.")
     if not -len(layers) <= layer < len(layers):
         raise ExplanationError(f"This model has attention layers 0 to {len(layers) - 1}; {layer} is outside.")
     return layers[layer]

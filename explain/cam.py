@@ -113,7 +113,7 @@ def explain_cam(
     In front of a head of mean -> norm -> fc, the gradient takes the norm's deviation as fixed: otherwise every class's
     map would sum to zero.
     """
-    with torch.enable_grad(), probe(taps={tap}, gradient=True) as seen:
+    with torch.enable_grad(), probe(x, taps={tap}, gradient=True) as seen:
         if model.readout == "mean_norm":
             with frozen_norm():
                 logits = model(x)
@@ -125,7 +125,8 @@ def explain_cam(
     (gradient,) = torch.autograd.grad(score.sum(), place.value)
     a, g = place.as_map().detach(), place.as_map(gradient)
     raw = FORMULAS[method](a, g)
-    result = Explanation(raw.cpu(), method, tap, targets, contrast, score.detach().float().tolist())
+    figures = score.detach().float().tolist()
+    result = Explanation(raw.cpu(), method, tap, targets, contrast, figures, cells=place.cells)
     result.warn_if_empty((a.abs().mean() * g.abs().mean() * a.shape[1]).item())
     return result
 
@@ -133,10 +134,11 @@ def explain_cam(
 @torch.inference_mode()
 def explain_eigen_cam(model: Backbone, x: Tensor, tap: str = "cam") -> Explanation:
     """Run one forward and decompose what lies at the tap. x (B, 3, H, W) -> maps (B, h, w)."""
-    with probe(taps={tap}) as seen:
+    with probe(x, taps={tap}) as seen:
         model(x)
-    a = find_tap(seen.taps, tap).as_map()
-    result = Explanation(eigen_cam(a).cpu(), "eigen_cam", tap)
+    place = find_tap(seen.taps, tap)
+    a = place.as_map()
+    result = Explanation(eigen_cam(a).cpu(), "eigen_cam", tap, cells=place.cells)
     result.warn_if_empty(a.abs().mean().item())
     return result
 
@@ -154,9 +156,10 @@ def explain_score_cam(
 
     x (B, 3, H, W) -> maps (B, h, w). No gradient, but one forward for each channel of the tap.
     """
-    with probe(taps={tap}) as seen:
+    with probe(x, taps={tap}) as seen:
         logits = model(x)
-    a = find_tap(seen.taps, tap).as_map()
+    place = find_tap(seen.taps, tap)
+    a = place.as_map()
     targets = pick_targets(logits, target)
     steps = -(-a.shape[1] // SCORE_CAM_BATCH)
     maps = []
@@ -171,6 +174,6 @@ def explain_score_cam(
         weight = torch.cat(found).softmax(0)
         maps.append((weight[:, None, None] * channels).sum(0))
     score = scores(logits, targets, contrast).float().tolist()
-    result = Explanation(torch.stack(maps).cpu(), "score_cam", tap, targets, contrast, score)
+    result = Explanation(torch.stack(maps).cpu(), "score_cam", tap, targets, contrast, score, cells=place.cells)
     result.warn_if_empty(a.abs().mean().item())
     return result

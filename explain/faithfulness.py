@@ -14,14 +14,17 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from explain.api import explain
 from explain.pixels import blur
-from explain.result import ExplanationError, Progress, silent
+from explain.render import sample
+from explain.result import Explanation, ExplanationError, Progress, silent
 from zoo.base import Backbone
+from zoo.cells import Axis, Cells
 
 BATCH = 16  # pictures in one forward
 SHARES = 0.2, 0.4, 0.6, 0.8  # of the pixels, that ROAD takes away
@@ -65,14 +68,20 @@ def edge_map(x: Tensor) -> Tensor:
 CONTROLS: dict[str, Callable[[Tensor], Tensor]] = {"random": random_map, "centre": centre_map, "edges": edge_map}
 
 
-def ranking(heat: Tensor, size: tuple[int, int]) -> Tensor:
-    """Place of each pixel in the order of a map (h, w), the most important first. -> (H, W) from 0.
+def at_pixels(result: Explanation, size: tuple[int, int]) -> Tensor:
+    """Read maps (B, h, w) at every pixel of images of `size`, each cell where it looks. -> (B, H, W) float64."""
+    rows, cols = (np.arange(side) + 0.5 for side in size)
+    cells = result.places(size)
+    return torch.stack([torch.from_numpy(sample(heat.double().numpy(), cells, rows, cols)) for heat in result.raw])
 
-    The map is resized along straight lines; ties go by rows, so the order is always the same.
+
+def ranking(heat: Tensor) -> Tensor:
+    """Position of each pixel in the order of a map (H, W), the most important first. -> (H, W) from 0.
+
+    Ties go by rows, so the order is always the same.
     """
-    full = F.interpolate(heat[None, None].double(), size, mode="bilinear")[0, 0]
-    order = full.flatten().argsort(descending=True, stable=True)
-    return torch.empty_like(order).scatter_(0, order, torch.arange(len(order))).view(size)
+    order = heat.flatten().argsort(descending=True, stable=True)
+    return torch.empty_like(order).scatter_(0, order, torch.arange(len(order))).view(heat.shape)
 
 
 def probabilities(model: Backbone, pictures: list[Tensor], target: int) -> list[float]:
@@ -90,7 +99,7 @@ def exchange(x: Tensor, other: Tensor, place: Tensor, share: float) -> Tensor:
 def deletion(model: Backbone, x: Tensor, heat: Tensor, target: int, steps: int = 20) -> Curve:
     """Cover with grey, the most important first: the lower the area, the better the map (Petsiuk et al. 2018).
 
-    RISE, arXiv:1806.07421. x (3, H, W), heat (h, w).
+    RISE, arXiv:1806.07421. x (3, H, W), heat (H, W).
     """
     return _curve(model, x, torch.zeros_like(x), heat, target, steps)
 
@@ -101,7 +110,7 @@ def insertion(model: Backbone, x: Tensor, heat: Tensor, target: int, steps: int 
 
 
 def _curve(model: Backbone, start: Tensor, end: Tensor, heat: Tensor, target: int, steps: int) -> Curve:
-    place = ranking(heat, (start.shape[1], start.shape[2]))
+    place = ranking(heat)
     shares = [i / steps for i in range(steps + 1)]
     return Curve(shares, probabilities(model, [exchange(start, end, place, share) for share in shares], target))
 
@@ -144,9 +153,9 @@ def fill_in(x: Tensor, hole: Tensor, seed: int = 0, noise: float = ROAD_NOISE) -
 def road(model: Backbone, x: Tensor, heat: Tensor, target: int) -> float:
     """Half of how much more the class loses with the most important pixels than with the least important ones.
 
-    In the mean over the shares taken away; from -1/2 to 1/2, 0 for a map that knows nothing. x (3, H, W), heat (h, w).
+    In the mean over the shares taken away; from -1/2 to 1/2, 0 for a map that knows nothing. x (3, H, W), heat (H, W).
     """
-    place = ranking(heat, (x.shape[1], x.shape[2]))
+    place = ranking(heat)
     pictures = []
     for share in SHARES:
         count = round(share * place.numel())
@@ -169,21 +178,25 @@ def mosaic(pictures: list[Tensor]) -> Tensor:
     return torch.cat([torch.cat([a, b], 2), torch.cat([c, d], 2)], 1)
 
 
-def share_in_quadrant(heat: Tensor, quadrant: int) -> float:
-    """Share of a map's positive mass that lies in one quadrant, numbered as in `mosaic`. heat (h, w).
+def share_in_quadrant(heat: Tensor, quadrant: int, cells: Cells, size: tuple[int, int]) -> float:
+    """Share of a map's positive mass that lies in one quadrant of an image of `size`, numbered as in `mosaic`.
 
-    A cell of an odd grid that lies half outside counts half. A map with no positive mass has none anywhere.
+    heat (h, w), whose `cells` are as wide as their step: one that lies half outside counts half. A map with no positive
+    mass has none anywhere.
     """
     mass = heat.double().clamp(min=0)
-    down, across = (_half(side, quadrant // 2 if axis == 0 else quadrant % 2) for axis, side in enumerate(heat.shape))
+    down, across = (
+        _half(axis, side - side // 2, second)
+        for axis, side, second in zip(cells, size, divmod(quadrant, 2), strict=True)
+    )
     total = mass.sum()
     return (down @ mass @ across / total).item() if total > 0 else 0.0
 
 
-def _half(cells: int, second: int) -> Tensor:
-    """How much of each cell lies in the first or the second half of a side."""
-    edges = torch.arange(cells, dtype=torch.float64)
-    first = (cells / 2 - edges).clamp(0, 1)
+def _half(axis: Axis, middle: int, second: int) -> Tensor:
+    """How much of each cell lies before, or if `second` after, the middle of a side, in pixels."""
+    edges = axis.start + axis.step * (torch.arange(axis.count, dtype=torch.float64) - 0.5)
+    first = ((middle - edges) / axis.step).clamp(0, 1)
     return 1 - first if second else first
 
 
@@ -225,7 +238,7 @@ class Figures:
 def measure(
     model: Backbone, x: Tensor, maps: dict[str, Tensor], targets: list[int], progress: Progress = silent
 ) -> dict[str, Figures]:
-    """Measure maps (B, h, w) by name, and the controls beside them, for pictures x (B, 3, H, W) and a class each."""
+    """Measure maps (B, H, W) by name, and the controls beside them, for pictures x (B, 3, H, W) and a class each."""
     maps = maps | {name: torch.stack([make(picture) for picture in x]) for name, make in CONTROLS.items()}
     found = {}
     for n, (name, heats) in enumerate(maps.items()):
@@ -255,7 +268,7 @@ def evaluate(model: Backbone, x: Tensor, method: str, progress: Progress = silen
     if not model.num_classes:
         raise ExplanationError("This checkpoint has no classes: there is no score that covering could change.")
     targets = result.target or first_guesses(model, x)
-    figures = measure(model, x, {method: result.raw}, targets, progress)
+    figures = measure(model, x, {method: at_pixels(result, (x.shape[2], x.shape[3]))}, targets, progress)
     other = explain(randomised(model), x, method, **(options | {"target": targets} if result.target else options))
     pairs = zip(result.raw, other.raw, strict=True)
     correlation = sum(rank_correlation(a, b) for a, b in pairs) / len(x)
@@ -274,10 +287,14 @@ def point(model: Backbone, x: Tensor, method: str, targets: list[int], **options
     """
     if "target" not in options or len(x) < 4 or len(set(targets[:4])) < 4:
         return None
-    whole = mosaic(list(x[:4]))
-    shares = {name: 0.25 * sum(share_in_quadrant(make(whole), q) for q in range(4)) for name, make in CONTROLS.items()}
+    whole, size = mosaic(list(x[:4])), (x.shape[2], x.shape[3])
+    pixels = Cells.even(size, size)
+    shares = {
+        name: 0.25 * sum(share_in_quadrant(make(whole), q, pixels, size) for q in range(4))
+        for name, make in CONTROLS.items()
+    }
     found = 0.0
     for quadrant, target in enumerate(targets[:4]):
         result = explain(model, whole[None], method, **(options | {"target": target}))
-        found += 0.25 * share_in_quadrant(result.raw[0], quadrant)
+        found += 0.25 * share_in_quadrant(result.raw[0], quadrant, result.places(size), size)
     return {method: found} | shares

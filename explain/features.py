@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from explain.result import Explanation, ExplanationError
-from explain.taps import cell_at, find_tap
+from explain.taps import find_tap, nearest_cell
 from zoo.base import Backbone
 from zoo.probe import probe
 
@@ -30,9 +30,10 @@ def explain_pca(model: Backbone, x: Tensor, tap: str = "cam", joint: bool = True
     `joint`: the directions are those of all pictures together, so the same colour means the same in each; otherwise
     each picture has its own. Oquab et al. 2023, DINOv2, arXiv:2304.07193, section 7.5.
     """
-    with torch.inference_mode(), probe(taps={tap}) as seen:
+    with torch.inference_mode(), probe(x, taps={tap}) as seen:
         model(x)
-    features = find_tap(seen.taps, tap).as_map()  # (B, C, h, w)
+    found_tap = find_tap(seen.taps, tap)
+    features = found_tap.as_map()  # (B, C, h, w)
     batch, channels, height, width = features.shape
     groups = features.movedim(1, -1).flatten(1, 2)  # (B, h * w, C)
     groups = groups.flatten(0, 1)[None] if joint else groups
@@ -41,7 +42,7 @@ def explain_pca(model: Backbone, x: Tensor, tap: str = "cam", joint: bool = True
     found = [principal_components(group, COMPONENTS) for group in groups]
     raw = torch.cat([values for values, _ in found]).view(batch, height, width, COMPONENTS).movedim(-1, 1)
     held = torch.stack([share.sum() for _, share in found])
-    result = Explanation(raw.cpu(), "pca", tap)
+    result = Explanation(raw.cpu(), "pca", tap, cells=found_tap.cells)
     result.notes.append(f"The three colours hold {100 * held.min():.0f} % of what differs between places.")
     return result
 
@@ -57,13 +58,15 @@ def explain_similarity(
 
     `query` is a place, (down, across) from 0 to 1: of that `picture`, which all are compared with, or of each its own.
     """
-    with torch.inference_mode(), probe(taps={tap}) as seen:
+    with torch.inference_mode(), probe(x, taps={tap}) as seen:
         model(x)
-    features = find_tap(seen.taps, tap).as_map()
-    row, col = cell_at((features.shape[2], features.shape[3]), query)
+    found = find_tap(seen.taps, tap)
+    features = found.as_map()
+    row, col = nearest_cell(found.cells, (features.shape[2], features.shape[3]), x, query)
     asking = features if picture is None else features[picture, None]
     raw = torch.cosine_similarity(features, asking[:, :, row, col, None, None], dim=1)
-    return Explanation(raw.cpu(), "similarity", f"{tap}, row {row + 1} and column {col + 1}", query=query)
+    source = f"{tap}, row {row + 1} and column {col + 1}"
+    return Explanation(raw.cpu(), "similarity", source, query=query, cells=found.cells)
 
 
 def explain_influence(
@@ -74,11 +77,12 @@ def explain_influence(
     The gradient of the features' length, summed over the colours without its sign (Luo et al. 2017, arXiv:1701.04128).
     For every model, whether it has attention or not.
     """
-    with torch.enable_grad(), probe(taps={tap}) as seen:
-        x = x.detach().clone().requires_grad_()
+    x = x.detach().clone().requires_grad_()
+    with torch.enable_grad(), probe(x, taps={tap}) as seen:
         model(x)
-        features = find_tap(seen.taps, tap).as_map()
-        row, col = cell_at((features.shape[2], features.shape[3]), query)
+        found = find_tap(seen.taps, tap)
+        features = found.as_map()
+        row, col = nearest_cell(found.cells, (features.shape[2], features.shape[3]), x, query)
         (gradient,) = torch.autograd.grad(features[:, :, row, col].norm(dim=1).sum(), x)
     result = Explanation(
         gradient.abs().sum(1).cpu(), "influence", f"{tap}, row {row + 1} and column {col + 1}", query=query

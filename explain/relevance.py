@@ -10,10 +10,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from explain.attention import as_map, readout_mass, spread, token_records, walk
+from explain.attention import as_map, position_records, readout_mass, walk
 from explain.cam import pick_targets, scores
 from explain.result import Explanation, ExplanationError
 from zoo.base import Backbone
+from zoo.cells import Cells
 from zoo.memory import available_memory
 from zoo.probe import STAGES, AttentionRecord, Probe, probe
 
@@ -36,7 +37,7 @@ class _Budget:
 
 
 def _look(model: Backbone, x: Tensor, taps: Sequence[str]) -> tuple[Tensor, Probe]:
-    with torch.enable_grad(), probe(taps=taps, attention=_Budget(), gradient=True) as seen:
+    with torch.enable_grad(), probe(x, taps=taps, attention=_Budget(), gradient=True) as seen:
         return model(x), seen
 
 
@@ -55,20 +56,20 @@ def explain_chefer(
     self-attention; walked from the end, as rollout is.
     """
     logits, seen = _look(model, x, [])
-    records = token_records(seen.attention)
+    records = position_records(seen.attention)
     targets = pick_targets(logits, target)
     score = scores(logits, targets, contrast)
     relevance = [
         replace(record, weights=(gradient * record.weights.detach()).clamp(min=0).mean(1, keepdim=True).cpu())
         for record, gradient in zip(records, _differentiable(records, score), strict=True)
     ]
-    last = records[-1].geometry.q_grid
+    last = records[-1].between_positions.q_grid
     start = readout_mass(model, last, len(x)).to(relevance[-1].weights.dtype)
-    mass, grid = walk(model, relevance, start, lambda stayed, read: stayed + read)
-    if last.tokens > 1:  # what is read evenly, whatever the class, says nothing
-        mass = mass - spread(start, last, grid)
+    mass, grid, cells = walk(relevance, start, lambda stayed, read: stayed + read)
+    if last.height:  # what is read evenly, whatever the class, says nothing: it is walked the same way and taken off
+        mass = mass - walk(relevance, start, lambda stayed, read: stayed)[0]
     raw = as_map(mass, grid)
-    return _explanation(raw, "chefer", f"{len(records)} attention layers", targets, contrast, score)
+    return _explanation(raw, "chefer", f"{len(records)} attention layers", targets, contrast, score, cells)
 
 
 def explain_legrad(
@@ -80,7 +81,7 @@ def explain_legrad(
     layers; where a learned query reads the tokens, its layer alone. Bousselham et al. 2024, arXiv:2404.03214.
     """
     logits, seen = _look(model, x, STAGES)
-    records = token_records(seen.attention)
+    records = position_records(seen.attention)
     targets = pick_targets(logits, target)
     score = scores(logits, targets, contrast)
     stages = [stage for stage in seen.taps.values() if stage.layout == "NLC"]  # not those of convolutions
@@ -92,23 +93,29 @@ def explain_legrad(
             raise ExplanationError("This model's layers do not hold the same number of attentions each.")
         owners = [stage for stage in stages for _ in range(each)]
         pairs = [
-            (record, scores(model.read(stage.value, record.geometry.q_grid), targets, contrast))
+            (record, scores(model.read(stage.value, record.between_positions.q_grid), targets, contrast))
             for record, stage in zip(records, owners, strict=True)
         ]
     maps = []
     for record, layer_score in pairs:
         (gradient,) = torch.autograd.grad(layer_score.sum(), record.weights, retain_graph=True)
         positive = replace(record, weights=gradient.clamp(min=0).mean(1, keepdim=True).cpu())
-        asked = record.geometry.q_grid.tokens
-        even = torch.full((len(x), asked), 1 / asked, dtype=positive.weights.dtype)
-        maps.append(as_map(positive.pullback(even), record.geometry.k_grid))
-    raw = torch.stack(maps).mean(0)
-    return _explanation(raw, "legrad", f"{len(pairs)} attention layers", targets, contrast, score)
+        geometry = record.between_positions
+        asks = geometry.asks.to(positive.weights)
+        maps.append(as_map(positive.pullback((asks / asks.sum()).expand(len(x), -1)), geometry.k_grid))
+    raw, cells = torch.stack(maps).mean(0), records[-1].cells
+    return _explanation(raw, "legrad", f"{len(pairs)} attention layers", targets, contrast, score, cells)
 
 
 def _explanation(
-    raw: Tensor, method: str, source: str, targets: list[int], contrast: int | None, score: Tensor
+    raw: Tensor,
+    method: str,
+    source: str,
+    targets: list[int],
+    contrast: int | None,
+    score: Tensor,
+    cells: Cells | None,
 ) -> Explanation:
-    result = Explanation(raw, method, source, targets, contrast, score.detach().float().tolist())
+    result = Explanation(raw, method, source, targets, contrast, score.detach().float().tolist(), cells=cells)
     result.warn_if_empty(torch.finfo(raw.dtype).tiny)
     return result

@@ -1,10 +1,13 @@
 """Draw a map: colours, and its exact place on the photo. Values stay untouched in explain/result.py."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
 from PIL import Image
+
+from zoo.cells import Axis, Cells
 
 SEQUENTIAL, SIGNED = "inferno", "RdBu_r"  # even steps of value look like even steps of colour in both
 
@@ -27,24 +30,38 @@ def common_top(maps: Iterable[np.ndarray], signed: bool = False) -> float:
     return max((float((np.abs(values) if signed else values).max()) for values in maps), default=0.0)
 
 
-def register(values: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:
-    """Lay a map (h, w) onto a photo: resample it so that its outline falls on `box`. -> (H, W), NaN outside the box.
+@dataclass(frozen=True)
+class Placement:
+    """How what a model was shown lies on a photo."""
 
-    `size` is the photo's (width, height); `box` is (left, top, right, bottom) in its pixels, fractions and places
-    beyond its edge included. Each cell's value stands at the cell's centre, with straight lines between.
+    size: tuple[int, int]  # width and height of the photo in its pixels
+    box: tuple[float, float, float, float]  # left, top, right, bottom of what the model saw: it may reach beyond
+    seen: tuple[int, int]  # height and width of the image that the model saw, in the image's pixels
+
+
+def register(values: np.ndarray, cells: Cells, placement: Placement) -> np.ndarray:
+    """Lay a map (h, w) onto a photo. -> (H, W), NaN where the model saw nothing.
+
+    Each cell's value stands where the cell looks, with straight lines between, and beyond the outermost cells their
+    own values.
     """
-    (width, height), (left, top, right, bottom) = size, box
+    (width, height), (left, top, right, bottom) = placement.size, placement.box
     rows = (np.arange(height) + 0.5 - top) / (bottom - top)
     cols = (np.arange(width) + 0.5 - left) / (right - left)
-    out = _lines(_lines(values.astype(np.float64), rows).T, cols).T
+    out = sample(values, cells, rows * placement.seen[0], cols * placement.seen[1])
     outside = ((rows < 0) | (rows > 1))[:, None] | ((cols < 0) | (cols > 1))[None]
     return np.where(outside, np.nan, out)
 
 
-def _lines(values: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Interpolate along axis 0 at places from 0 to 1. (n, m) -> (len(places), m)."""
+def sample(values: np.ndarray, cells: Cells, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    """Read a map (h, w) at rows and columns of the image, in its pixels. -> (len(rows), len(cols)) float64."""
+    return _lines(_lines(values.astype(np.float64), cells.down, rows).T, cells.across, cols).T
+
+
+def _lines(values: np.ndarray, axis: Axis, pixels: np.ndarray) -> np.ndarray:
+    """Interpolate along axis 0. (n, m) -> (len(pixels), m)."""
     n = len(values)
-    at = (places * n - 0.5).clip(0, n - 1)
+    at = ((pixels - axis.start) / axis.step).clip(0, n - 1)
     low = np.floor(at).astype(int)
     high = np.minimum(low + 1, n - 1)
     share = (at - low)[:, None]
@@ -52,26 +69,22 @@ def _lines(values: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def layer(
-    values: np.ndarray,
-    size: tuple[int, int],
-    box: tuple[float, float, float, float],
-    top: float | None = None,
-    signed: bool = False,
+    values: np.ndarray, cells: Cells, placement: Placement, top: float | None = None, signed: bool = False
 ) -> Image.Image:
-    """Draw a map as a picture to lay over the photo. -> RGBA of `size`, see-through where the model did not look."""
-    placed = register(values, size, box)
+    """Draw a map to lay over the photo. -> RGBA of the photo's size, transparent where the model saw nothing."""
+    placed = register(values, cells, placement)
     outside = np.isnan(placed)
     return _see_through(heat(np.where(outside, 0, placed), top, signed), outside)
 
 
 def feature_layer(
-    values: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float], low: np.ndarray, high: np.ndarray
+    values: np.ndarray, cells: Cells, placement: Placement, low: np.ndarray, high: np.ndarray
 ) -> Image.Image:
-    """Draw three features (3, h, w) as red, green and blue. -> RGBA of `size`, like `layer`.
+    """Draw three features (3, h, w) as red, green and blue. -> RGBA, like `layer`.
 
     `low` and `high` (3,) get no light and full light: the same for pictures that are to be compared.
     """
-    placed = np.stack([register(feature, size, box) for feature in values], -1)
+    placed = np.stack([register(feature, cells, placement) for feature in values], -1)
     outside = np.isnan(placed[..., 0])
     share = (np.nan_to_num(placed) - low) / np.maximum(high - low, np.finfo(float).tiny)
     return _see_through(Image.fromarray((255 * share.clip(0, 1)).astype(np.uint8)), outside)

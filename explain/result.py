@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from zoo.cells import Cells
+
 Progress = Callable[[int, int], None]  # told how many steps of how many are done; what it raises ends the work
 
 
@@ -30,10 +32,15 @@ class Explanation:
     target: list[int] | None = None  # class a picture; None where the map does not depend on a class
     contrast: int | None = None  # the map is for target less this class
     score: list[float] | None = None  # logit of the target, less that of the contrast
-    query: tuple[float, float] | None = None  # place in the picture, (down, across) from 0 to 1, that was asked about
+    query: tuple[float, float] | None = None  # place in the image, (down, across) from 0 to 1, that was asked about
     seed: int | None = None  # of the noise, where there is some
+    cells: Cells | None = None  # where the map's cells look, in pixels of the image; None: they tile it evenly
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)  # what a person should know of the map, a sentence each
+
+    def places(self, size: tuple[int, int]) -> Cells:
+        """Where the map's cells look in an image of `size` (height, width)."""
+        return self.cells or Cells.even((self.raw.shape[-2], self.raw.shape[-1]), size)
 
     def warn_if_even(self) -> None:
         """Say in words that no place of a map of shares stands out."""

@@ -1,6 +1,9 @@
-"""Finding a layer by the name that its family gave it (zoo/probe.py)."""
+"""Finding a layer by the name that its family gave it, and a cell by where it looks (zoo/probe.py)."""
+
+from torch import Tensor
 
 from explain.result import ExplanationError
+from zoo.cells import Cells
 from zoo.probe import Tap
 
 
@@ -11,7 +14,12 @@ def find_tap(taps: dict[str, Tap], tap: str) -> Tap:
     return taps[tap]
 
 
-def cell_at(grid: tuple[int, int], place: tuple[float, float]) -> tuple[int, int]:
-    """The cell, row and column, of a grid (height, width) that holds a place, (down, across) from 0 to 1."""
-    row, col = (min(max(int(share * cells), 0), cells - 1) for share, cells in zip(place, grid, strict=True))
+def nearest_cell(cells: Cells | None, shape: tuple[int, int], x: Tensor, place: tuple[float, float]) -> tuple[int, int]:
+    """The cell, row and column, of a grid that looks nearest to a place, (down, across) from 0 to 1, in images x.
+
+    A grid of `shape` whose cells are not known tiles the image evenly.
+    """
+    size = x.shape[-2], x.shape[-1]
+    axes = cells or Cells.even(shape, size)
+    row, col = (axis.nearest(share * side) for axis, share, side in zip(axes, place, size, strict=True))
     return row, col

@@ -9,7 +9,7 @@ import explain
 import zoo
 from tests.test_explain import build
 from tools.filled import fill, picture
-from zoo.families.fastvit import Config, LargeKernelConv, PositionConv, RepMixer
+from zoo.families.fastvit import Config, LargeKernelConv, MobileOne, PositionConv, RepMixer
 from zoo.layers.attention import SelfAttention
 from zoo.layers.reparam import RepConv
 from zoo.probe import Grid, probe, whole
@@ -54,11 +54,34 @@ def test_branches_are_together_one_convolution(layer: nn.Module, reach: int):
         torch.testing.assert_close(F.conv2d(x, near, bias, padding=reach), layer(x))
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        RepConv(32, 32, 3, groups=32, convs=2),
+        RepConv(32, 8, 3, 2, groups=2),
+        MobileOne(32, 32, 1),
+        MobileOne(32, 32, 3, groups=32, gates=True),
+        LargeKernelConv(32, 64, gates=True, act=True),
+        LargeKernelConv(32, 64, gates=False, act=False),
+        RepMixer(32, Config()),
+        PositionConv(32),
+    ],
+)
+def test_a_folded_block_computes_the_same(layer):
+    layer.load_state_dict(fill(layer.double().eval().state_dict()))
+    x = torch.randn(2, 32, 9, 12, dtype=torch.float64)
+    with torch.no_grad():
+        folded, expected = layer.folded(), layer(x)
+        torch.testing.assert_close(folded(x), expected)
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in folded.modules()) == 0
+    assert sum(isinstance(m, nn.Conv2d) and m.kernel_size != (1, 1) for m in folded.modules()) <= 1
+
+
 def test_branches_are_counted():
-    assert len(RepConv(6, 6, 3, groups=6, convs=4).branches) == 6
-    assert len(RepConv(6, 8, 3).branches) == len(RepConv(6, 6, 3, 2).branches) == 2
-    assert [type(b) for b in RepConv(6, 6, 3, convs=0, scale=False).branches] == [nn.BatchNorm2d]
-    assert len(LargeKernelConv(6, 12, gates=True, act=True).branches) == 2
+    assert len(RepConv(6, 6, 3, groups=6, convs=4).branches()) == 6
+    assert len(RepConv(6, 8, 3).branches()) == len(RepConv(6, 6, 3, 2).branches()) == 2
+    assert [type(b) for b in RepConv(6, 6, 3, convs=0, scale=False).branches()] == [nn.BatchNorm2d]
+    assert len(LargeKernelConv(6, 12, gates=True, act=True).branches()) == 2
 
 
 @pytest.mark.parametrize("name", SMALL)

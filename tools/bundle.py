@@ -18,6 +18,7 @@ from explain import explain
 from explain.faithfulness import centre_map, mosaic, random_map, share_in_quadrant
 from tools.cifar import accuracy, normalize
 from zoo.base import Backbone
+from zoo.cells import Cells
 from zoo.catalogue import BUNDLED
 from zoo.registry import create_from
 
@@ -72,13 +73,15 @@ def pointing(model: Backbone, x: Tensor, y: Tensor) -> dict[str, float]:
         pictures = torch.stack([mosaic(list(normalize(x[four]))) for four in fours])
         targets = [int(y[four[quarter]]) for four, quarter in zip(fours, right, strict=True)]
         seeds = torch.randint(2**31, (BATCH,), generator=rng).tolist()
+        mapped, size = explain(model, pictures, "grad_cam", target=targets), (x.shape[2], x.shape[3])
         maps = {
-            "grad_cam": explain(model, pictures, "grad_cam", target=targets).raw,
+            "grad_cam": mapped.raw,
             "random": [random_map(picture, seed) for picture, seed in zip(pictures, seeds, strict=True)],
             "centre": [centre_map(picture) for picture in pictures],
         }
         for name, heats in maps.items():
-            found[name] += sum(hit(heat, quarter) for heat, quarter in zip(heats, right, strict=True))
+            cells = mapped.places(size) if name == "grad_cam" else Cells.even(size, size)
+            found[name] += sum(hit(heat, quarter, cells, size) for heat, quarter in zip(heats, right, strict=True))
     return {name: 100 * hits / MOSAICS for name, hits in found.items()}
 
 
@@ -89,9 +92,9 @@ def pick_four(y: Tensor, rng: torch.Generator) -> Tensor:
     return order[first][torch.randperm(len(first), generator=rng)[:4]]
 
 
-def hit(heat: Tensor, quarter: int) -> float:
+def hit(heat: Tensor, quarter: int, cells: Cells, size: tuple[int, int]) -> float:
     """1 if a quarter holds the most of a map's mass, its part if several hold the same, otherwise 0."""
-    shares = [share_in_quadrant(heat, q) for q in range(4)]
+    shares = [share_in_quadrant(heat, q, cells, size) for q in range(4)]
     most = [math.isclose(share, max(shares), rel_tol=1e-6) for share in shares]
     return most[quarter] / sum(most)
 

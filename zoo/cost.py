@@ -62,7 +62,7 @@ def _cost(architecture: str, height: int, width: int, num_classes: int | None) -
         model = create(architecture, **overrides)
     macs, seen = _forward(model, height, width)
     paths = {module: path for path, module in model.named_modules()}
-    between_places = [record for record in seen.attention if record.kind == "token"]
+    between_places = [record for record in seen.attention if record.geometry is not None]
     heads = tuple((paths[record.layer], record.weights.shape[1]) for record in between_places)
     parameters = sum(p.numel() for p in model.parameters())
     return Cost(parameters, macs, parameters * torch.float32.itemsize, height, width, heads, tuple(seen.taps))
@@ -70,7 +70,7 @@ def _cost(architecture: str, height: int, width: int, num_classes: int | None) -
 
 def _forward(model: nn.Module, height: int, width: int) -> tuple[int, Probe]:
     x = torch.empty(1, 3, height, width, device="meta")
-    with torch.no_grad(), probe(STAGES, whole) as seen, _Counter() as counter:
+    with torch.no_grad(), probe(taps=STAGES, attention=whole) as seen, _Counter() as counter:
         model(x)
     return counter.flops // 2, seen
 

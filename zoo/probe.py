@@ -1,15 +1,16 @@
 """Look into a model while it runs: attention weights and feature maps, for any number of threads at once.
 
-    with probe(taps={"cam"}, attention=whole, gradient=True) as seen:
+    with probe(x, taps={"cam"}, attention=whole, gradient=True) as seen:
         logits = model(x)
-    seen.taps["cam"].value, seen.attention[0].weights
+    seen.taps["cam"].value, seen.taps["cam"].cells, seen.attention[0].weights
 
-Families call `attention()`, `layer_norm()` and `tap()`; with no probe open these cost nothing but a ContextVar read.
-A probe belongs to the thread that opened it, the model is never touched, and there is nothing to remove afterwards.
+Families call `attention()` (or `attend()`), `layer_norm()` and `tap()`; with no probe open these cost nothing but a
+ContextVar read. A probe belongs to the thread that opened it and looks at one forward pass; the model is never touched,
+and there is nothing to remove afterwards.
 """
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -18,8 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.cells import Cells, Follow
+
 Layout = Literal["NCHW", "NHWC", "NLC"]
-STAGES = tuple(f"stage{i}" for i in range(1, 101))  # what the taps behind the stages, or blocks, of a model are called
+STAGES = tuple(f"stage{i}" for i in range(1, 101))  # the taps after the stages, or blocks, of a model
 
 
 class Grid(NamedTuple):
@@ -40,10 +43,11 @@ class Grid(NamedTuple):
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the queries and keys of an attention stand in the picture.
+    """Which tokens the queries and keys of an attention between positions are.
 
     `q_index` (W, Q) and `k_index` (W, K) give, for each of W windows (1 where attention is global), each slot's
-    position in the token list that `q_grid` and `k_grid` describe; -1 is padding.
+    position in the token list that `q_grid` and `k_grid` describe; -1 is padding. A key that stands for m tokens, as
+    pooling makes it, lists them all: `k_index` (W, K, m). A token may sit in several windows, or ask in none.
     """
 
     q_index: Tensor
@@ -57,41 +61,74 @@ class Geometry:
         index = torch.arange(grid.tokens)[None]
         return cls(index, index, grid, grid)
 
+    @property
+    def seats(self) -> Tensor:
+        """In how many slots each token asks. (Nq,)."""
+        asked = self.q_index[self.q_index >= 0]
+        return torch.bincount(asked.flatten(), minlength=self.q_grid.tokens)
+
+    @property
+    def asks(self) -> Tensor:
+        """Which tokens ask at all; the others keep what they have. (Nq,) of booleans."""
+        return self.seats > 0
+
 
 @dataclass
 class AttentionRecord:
-    """The matrix that multiplied the values: `weights` (B * W, heads, Q, K), image by image, window by window."""
+    """The matrix that multiplied the values: `weights` (B * W, heads, Q, K), image by image, window by window.
+
+    With no geometry the attention is between channels, (B, heads, C, C), which have no position in the image.
+    """
 
     layer: nn.Module
     weights: Tensor
-    geometry: Geometry
-    kind: Literal["token", "channel"] = "token"
+    geometry: Geometry | None
+    cells: Cells | None = None  # where the keys' patches look, as far as the probe was told the image
+
+    @property
+    def between_positions(self) -> Geometry:
+        """The geometry, of a record that has one."""
+        if self.geometry is None:
+            raise ValueError("This attention is between channels: it has no geometry.")
+        return self.geometry
 
     def by_window(self) -> Tensor:
         """(B, W, heads, Q, K)."""
-        return self.weights.unflatten(0, (-1, self.geometry.q_index.shape[0]))
+        return self.weights.unflatten(0, (-1, self.between_positions.q_index.shape[0]))
 
     def pullback(self, mass: Tensor, head: int | None = None) -> Tensor:
-        """Carry mass from queries to the keys that they read, by one head or the mean of all. (B, Nq) -> (B, Nk).
+        """Carry mass from the tokens that ask to the tokens they read, by one head or all on average.
 
-        What falls on padding leaves the picture: the result sums to less than `mass` by that much.
+        (B, Nq) -> (B, Nk). A token that asks in several windows asks with an equal share of its mass in each. What
+        falls on padding leaves the image, and what lies on tokens that do not ask stays out: the result sums to less
+        than `mass` by that much.
         """
-        g, nq, nk = self.geometry, self.geometry.q_grid.tokens, self.geometry.k_grid.tokens
-        q_index, k_index = g.q_index.to(mass.device), g.k_index.to(mass.device)
-        mass = F.pad(mass, (0, 1))[:, torch.where(q_index < 0, nq, q_index)]  # (B, W, Q)
+        g = self.between_positions
+        nq, nk = g.q_grid.tokens, g.k_grid.tokens
+        q_index, k_index, seats = (t.to(mass.device) for t in (g.q_index, g.k_index, g.seats))
+        mass = F.pad(mass / seats.clamp(min=1), (0, 1))[:, torch.where(q_index < 0, nq, q_index)]  # (B, W, Q)
         weights = self.by_window().mean(2) if head is None else self.by_window()[:, :, head]
-        out = torch.einsum("bwq,bwqk->bwk", mass, weights.to(mass)).flatten(1)
+        out = torch.einsum("bwq,bwqk->bwk", mass, weights.to(mass))
+        if k_index.ndim == 3:
+            out = (out / k_index.shape[2])[..., None].expand(-1, *k_index.shape)
         slot = torch.where(k_index < 0, nk, k_index).flatten()
-        return out.new_zeros(len(out), nk + 1).index_add_(1, slot, out)[:, :nk]
+        return out.new_zeros(len(out), nk + 1).index_add_(1, slot, out.flatten(1))[:, :nk]
 
     def dense(self, image: int = 0) -> Tensor:
-        """Every query against every key in the picture; zero where a query does not see a key. (heads, Nq, Nk)."""
-        g, weights = self.geometry, self.by_window()[image]
+        """Every token against every token, as `pullback` carries mass; zero where one does not see the other.
+
+        -> (heads, Nq, Nk).
+        """
+        g, weights = self.between_positions, self.by_window()[image].movedim(1, 0)  # (heads, W, Q, K)
         nq, nk = g.q_grid.tokens, g.k_grid.tokens
-        rows, cols = torch.where(g.q_index < 0, nq, g.q_index), torch.where(g.k_index < 0, nk, g.k_index)
-        out = weights.new_zeros(weights.shape[1], nq + 1, nk + 1)
-        out[:, rows[:, :, None], cols[:, None, :]] = weights.movedim(1, 0)
-        return out[:, :nq, :nk]
+        rows = torch.where(g.q_index < 0, nq, g.q_index)[:, :, None]
+        cols = torch.where(g.k_index < 0, nk, g.k_index)[:, None]
+        if g.k_index.ndim == 3:
+            rows, weights = rows[..., None], (weights / g.k_index.shape[2])[..., None]
+        rows, cols = torch.broadcast_tensors(rows, cols)
+        flat = weights.expand(-1, *rows.shape).flatten(1)
+        out = flat.new_zeros(len(flat), (nq + 1) * (nk + 1)).index_add_(1, (rows * (nk + 1) + cols).flatten(), flat)
+        return out.view(-1, nq + 1, nk + 1)[:, :nq, :nk] / g.seats.clamp(min=1)[:, None]
 
 
 @dataclass
@@ -101,6 +138,8 @@ class Tap:
     value: Tensor
     layout: Layout
     grid: Grid | None  # for NLC
+    order: Tensor | None = None  # for NLC: which token, after the prefix, is the patch in each row and column
+    cells: Cells | None = None  # where its cells look, as far as the probe was told the image
 
     def as_map(self, value: Tensor | None = None) -> Tensor:
         """See this tensor, or one of its shape such as its gradient, as an image. -> (B, C, H, W)."""
@@ -110,7 +149,9 @@ class Tap:
         if self.layout == "NHWC":
             return x.permute(0, 3, 1, 2)
         assert self.grid is not None
-        return x[:, self.grid.prefix :].transpose(1, 2).unflatten(2, self.grid.shape)
+        patches = x[:, self.grid.prefix :]
+        patches = patches if self.order is None else patches[:, self.order.to(x.device)]
+        return patches.transpose(1, 2).unflatten(2, self.grid.shape)
 
 
 @dataclass
@@ -120,8 +161,14 @@ class Probe:
     wanted: Collection[str] = ()
     keep: Callable[[int, Tensor], Tensor] | None = None
     gradient: bool = False
+    follow: Follow | None = None
     taps: dict[str, Tap] = field(default_factory=dict)
     attention: list[AttentionRecord] = field(default_factory=list)
+
+    def cells(self, x: Tensor, shape: tuple[int, int]) -> Cells | None:
+        """Where the cells of a tensor look, seen as a grid of `shape`."""
+        found = self.follow.of(x) if self.follow and min(shape) else None
+        return found and found.regrid(shape)
 
 
 _PROBE: ContextVar[Probe | None] = ContextVar("zoo_probe", default=None)
@@ -136,19 +183,24 @@ def whole(layer: int, weights: Tensor) -> Tensor:
 
 @contextmanager
 def probe(
-    taps: Collection[str] = (), attention: Callable[[int, Tensor], Tensor] | None = None, gradient: bool = False
+    image: Tensor | None = None,
+    taps: Collection[str] = (),
+    attention: Callable[[int, Tensor], Tensor] | None = None,
+    gradient: bool = False,
 ) -> Iterator[Probe]:
-    """Record the named taps, and attention if asked, of the forward passes run inside.
+    """Record the named taps, and attention if asked, of the one forward pass run inside.
 
+    `image` is what the model will be called with: given it, the probe follows where cells look (zoo/cells.py).
     `attention` is called with the number of the layer, from 0, and its weights (B * W, heads, Q, K); what it gives is
     recorded. `whole` keeps all, which a large model may have no memory for: a mean over heads is often enough.
     With `gradient`, recorded tensors can be differentiated against. If nothing before them needs a gradient (frozen
-    parameters, a plain image), the graph starts there, so that a gradient costs only the layers behind the tap.
+    parameters, a plain image), the graph starts there, so that a gradient costs only the layers after the tap.
     """
-    seen = Probe(taps, attention, gradient)
+    seen = Probe(taps, attention, gradient, None if image is None else Follow(image))
     token = _PROBE.set(seen)
     try:
-        yield seen
+        with seen.follow or nullcontext():
+            yield seen
     finally:
         _PROBE.reset(token)
 
@@ -182,14 +234,53 @@ def _leaf(x: Tensor, seen: Probe) -> Tensor:
     return x if x.requires_grad or not seen.gradient else x.detach().requires_grad_()
 
 
-def tap(name: str, x: Tensor, layout: Layout, grid: Grid | None = None) -> Tensor:
-    """Mark x as a place to look at; give it back, as a new tensor when it is recorded."""
+def tap(name: str, x: Tensor, layout: Layout, grid: Grid | None = None, order: Tensor | None = None) -> Tensor:
+    """Mark x as a place to look at; give it back, as a new tensor when it is recorded.
+
+    `order` (H * W,) is for tokens that do not lie in the grid's rows: the position of each patch among the tokens after
+    the prefix. Raises ValueError for a name that this pass has used already.
+    """
     seen = _PROBE.get()
     if seen is None or name not in seen.wanted:
         return x
+    if name in seen.taps:
+        raise ValueError(f"The tap {name!r} is named twice in one forward pass: give each place a name of its own.")
     x = _leaf(x, seen)
-    seen.taps[name] = Tap(x, layout, grid)
-    return x.clone()  # so that no in-place layer behind can change what was recorded
+    found = Tap(x, layout, grid, order)
+    height, width = found.as_map().shape[2:]
+    found.cells = seen.cells(x, (height, width))
+    seen.taps[name] = found
+    return x.clone()  # so that no later in-place layer can change what was recorded
+
+
+def attend(
+    weights: Callable[[], Tensor],
+    v: Tensor,
+    *,
+    layer: nn.Module,
+    geometry: Callable[[], Geometry] | None,
+    fast: Callable[[], Tensor] | None = None,
+) -> Tensor:
+    """weights() v, for attention whose weights come from anywhere. (B, h, Q, K), (B, h, K, d) -> (B, h, Q, d).
+
+    All attention in the zoo goes through here. `layer` is the module that asks; `geometry` is called only when somebody
+    looks, and is None for attention between channels; `fast` gives the same result in a way that shows no weights.
+    """
+    seen = _PROBE.get()
+    if seen is not None and seen.keep is None:
+        seen = None
+    frozen = _FREEZE_ATTENTION.get()
+    if seen is None and not frozen and fast is not None:
+        return fast()
+    found = weights()
+    if frozen:
+        found = found.detach()
+    if seen is not None and seen.keep is not None:
+        found = _leaf(found, seen)
+        where = geometry and geometry()
+        cells = where and seen.cells(v, where.k_grid.shape)
+        seen.attention.append(AttentionRecord(layer, seen.keep(len(seen.attention), found), where, cells))
+    return found @ v
 
 
 def attention(
@@ -198,43 +289,33 @@ def attention(
     v: Tensor,
     *,
     layer: nn.Module,
-    geometry: Callable[[], Geometry],
+    geometry: Callable[[], Geometry] | None,
     bias: Tensor | None = None,
     scale: float | None = None,
-    kind: Literal["token", "channel"] = "token",
     mix_pre: Callable[[Tensor], Tensor] | None = None,
     mix_post: Callable[[Tensor], Tensor] | None = None,
     fused: Callable[[], Tensor] | None = None,
 ) -> Tensor:
     """softmax(q k^T * scale + bias) v. (B, h, Q, d), (B, h, K, d), (B, h, K, d) -> (B, h, Q, d).
 
-    All attention in the zoo goes through here. `layer` is the module that asks, `geometry` is called only when
-    somebody looks; `mix_pre` and `mix_post` mix heads before and after the softmax (talking heads). `fused` gives the
-    same result by a faster way that shows no weights, where PyTorch's own does not fit. `scale` is 1/sqrt(d) unless
-    given.
+    `mix_pre` and `mix_post` mix heads before and after the softmax (talking heads). `fused` gives the same result in a
+    faster way that shows no weights, where PyTorch's own does not fit. `scale` is 1/sqrt(d) unless given.
     """
-    seen = _PROBE.get()
-    if seen is not None and seen.keep is None:
-        seen = None
-    frozen = _FREEZE_ATTENTION.get()
-    if seen is None and not frozen and fused is not None:
-        return fused()
-    if seen is None and not frozen and mix_pre is None and mix_post is None:
+
+    def weights() -> Tensor:
+        scores = (q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.transpose(-2, -1)
+        if mix_pre is not None:
+            scores = mix_pre(scores)
+        if bias is not None:
+            scores = scores + bias
+        shares = scores.softmax(-1)
+        return shares if mix_post is None else mix_post(shares)
+
+    def plain() -> Tensor:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
-    scores = (q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.transpose(-2, -1)
-    if mix_pre is not None:
-        scores = mix_pre(scores)
-    if bias is not None:
-        scores = scores + bias
-    weights = scores.softmax(-1)
-    if mix_post is not None:
-        weights = mix_post(weights)
-    if frozen:
-        weights = weights.detach()
-    if seen is not None and seen.keep is not None:
-        weights = _leaf(weights, seen)
-        seen.attention.append(AttentionRecord(layer, seen.keep(len(seen.attention), weights), geometry(), kind))
-    return weights @ v
+
+    fast = fused or (plain if mix_pre is None and mix_post is None else None)
+    return attend(weights, v, layer=layer, geometry=geometry, fast=fast)
 
 
 def held(deviation: Tensor) -> Tensor:

@@ -25,10 +25,11 @@ from zoo.base import Backbone
 from zoo.families.vit import init_linear
 from zoo.layers.attention import SelfAttention
 from zoo.layers.channel_attention import SqueezeExcite
+from zoo.layers.conv import ConvNorm
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import ClassifierHead
 from zoo.layers.mlp import Mlp
-from zoo.layers.reparam import BranchSum, RepConv, conv_norm
+from zoo.layers.reparam import BranchSum, RepConv, affine, fold_branches, identity, widen, with_weights
 from zoo.probe import Grid, tap
 from zoo.registry import register
 
@@ -87,21 +88,28 @@ class MobileOne(RepConv):
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.se(super().forward(x)))
 
+    def folded(self) -> nn.Module:
+        return nn.Sequential(super().folded(), self.se, self.act)
+
 
 class LargeKernelConv(BranchSum):
     """7x7 and 3x3 depthwise conv -> (gates) -> (GELU). (B, dim_in, H, W) -> (B, dim, ceil(H/2), ceil(W/2))."""
 
-    names = "large_conv", "small_conv"
-
     def __init__(self, dim_in: int, dim: int, gates: bool, act: bool):
         super().__init__()
-        self.large_conv = conv_norm(dim_in, dim, 7, 2, groups=dim_in)
-        self.small_conv = conv_norm(dim_in, dim, 3, 2, groups=dim_in)
+        self.large_conv = ConvNorm(dim_in, dim, 7, 2, groups=dim_in)
+        self.small_conv = ConvNorm(dim_in, dim, 3, 2, groups=dim_in)
         self.se = SqueezeExcite(dim, dim // 4) if gates else nn.Identity()
         self.act = nn.GELU() if act else nn.Identity()
 
+    def branches(self) -> list[nn.Module]:
+        return [self.large_conv, self.small_conv]
+
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.se(super().forward(x)))
+
+    def folded(self) -> nn.Module:
+        return nn.Sequential(super().folded(), self.se, self.act)
 
 
 class ScaledSum(nn.Module):
@@ -129,13 +137,23 @@ class RepMixer(nn.Module):
         y -= self.norm(x)
         return self.layer_scale(x, y)
 
+    def folded(self) -> nn.Module:
+        """All of it is linear: x + gamma * (mixer(x) - norm(x)) is one depthwise convolution."""
+        mixer, gamma = fold_branches(self.mixer.branches()), self.layer_scale.gamma  # (dim, 1, 1)
+        (norm,) = self.norm.branches()
+        normed, shift = affine(norm, mixer.groups)
+        assert mixer.bias is not None
+        kernel = gamma[..., None] * (mixer.weight - widen(normed, 3))
+        kernel += identity(len(gamma), mixer.groups, 3, kernel)
+        return with_weights(mixer, kernel, gamma.flatten() * (mixer.bias - shift))
+
 
 class ConvMlp(Mlp):
     """7x7 depthwise conv -> MLP at every place. (B, C, H, W) -> (B, C, H, W)."""
 
     def __init__(self, dim: int, hidden: int):
         super().__init__(dim, hidden, conv=True)
-        self.conv = conv_norm(dim, dim, 7, groups=dim)
+        self.conv = ConvNorm(dim, dim, 7, groups=dim)
         self.apply(_init_conv)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -186,6 +204,11 @@ class PositionConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.pos_enc(x)
+
+    def folded(self) -> nn.Module:
+        conv = self.pos_enc
+        assert conv.bias is not None
+        return with_weights(conv, conv.weight + identity(len(conv.weight), conv.groups, 7, conv.weight), conv.bias)
 
 
 class Stage(nn.Module):

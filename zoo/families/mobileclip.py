@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from zoo.families import fastvit, vit
 from zoo.families.fastvit import TOWER, FastViT
 from zoo.families.vit import ViT
-from zoo.layers.inverted_residual import BatchNormAct2d
+from zoo.layers.conv import ConvNorm
 from zoo.layers.norm import LayerNorm2d
 from zoo.registry import register
 
@@ -44,10 +44,9 @@ class ConvStem(nn.Sequential):
     """Patches of 4x4, then twice 2x2 of them at once. (B, 3, H, W) -> (B, dim, floor(H/16), floor(W/16))."""
 
     def __init__(self, dim: int):
-        first, second = nn.Conv2d(3, dim // 4, 4, 4, bias=False), nn.Conv2d(dim // 4, dim // 4, 2, 2, bias=False)
         super().__init__(
-            nn.Sequential(OrderedDict(conv=first, bn=BatchNormAct2d(dim // 4, nn.GELU))),
-            nn.Sequential(OrderedDict(conv=second, bn=BatchNormAct2d(dim // 4, nn.GELU))),
+            ConvNorm(3, dim // 4, 4, 4, act=nn.GELU),
+            ConvNorm(dim // 4, dim // 4, 2, 2, act=nn.GELU),
             nn.Sequential(OrderedDict(conv=nn.Conv2d(dim // 4, dim, 2, 2))),
         )
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from zoo.base import Backbone
 from zoo.layers.head import classifier
-from zoo.layers.inverted_residual import BatchNormAct2d, Inverted, Separable, Style, Table, scaled, trunk
+from zoo.layers.inverted_residual import Inverted, Separable, Style, Table, scaled, trunk
+from zoo.layers.norm import BatchNormAct2d
 from zoo.layers.width import make_divisible
 from zoo.probe import tap
 from zoo.registry import register

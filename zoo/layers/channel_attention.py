@@ -20,10 +20,11 @@ class SqueezeExcite(nn.Module):
         self.fc1 = nn.Conv2d(dim, hidden, 1)
         self.act = nn.ReLU(inplace=True)
         self.fc2 = nn.Conv2d(hidden, dim, 1)
+        self.gate = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
-        gates = self.fc2(self.act(self.fc1(x.mean((2, 3), keepdim=True))))  # (B, dim, 1, 1)
-        return x * gates.sigmoid()
+        gates = self.gate(self.fc2(self.act(self.fc1(x.mean((2, 3), keepdim=True)))))  # (B, dim, 1, 1)
+        return x * gates
 
 
 class EfficientChannelAttention(nn.Module):
@@ -37,7 +38,8 @@ class EfficientChannelAttention(nn.Module):
         super().__init__()
         kernel = max(3, int((math.log2(dim) + 1) / 2) // 2 * 2 + 1)
         self.conv = nn.Conv1d(1, 1, kernel, padding=kernel // 2, bias=False)
+        self.gate = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
-        gates = self.conv(x.mean((2, 3))[:, None]).sigmoid()  # (B, 1, C)
+        gates = self.gate(self.conv(x.mean((2, 3))[:, None]))  # (B, 1, C)
         return x * gates[:, 0, :, None, None]

@@ -23,7 +23,7 @@ class ClassAttention(nn.Module):
 
         def geometry() -> Geometry:
             first, every = torch.zeros(1, 1, dtype=torch.long), torch.arange(grid.tokens)[None]
-            return Geometry(first, every, Grid(1, 0, 0), grid)
+            return Geometry(first, every, grid, grid)
 
         x = attention(q, k, v, layer=self, geometry=geometry)
         return self.proj(x.transpose(1, 2).flatten(2))

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from zoo.layers.drop import DropPath, drop_path_rates
+from zoo.layers.norm import BatchNormAct2d
 from zoo.layers.width import make_divisible
 
 
@@ -58,17 +59,6 @@ class Inverted(Row):
 
     def block(self, dim_in: int, stride: int, drop_path: float, style: Style) -> nn.Module:
         return InvertedResidual(dim_in, self.dim, make_divisible(dim_in * self.expand), stride, drop_path, style)
-
-
-class BatchNormAct2d(nn.BatchNorm2d):
-    """BatchNorm, then the activation. (B, C, H, W) -> (B, C, H, W)."""
-
-    def __init__(self, dim: int, act: Callable[[], nn.Module]):
-        super().__init__(dim)
-        self.act = act()
-
-    def forward(self, input: Tensor) -> Tensor:
-        return self.act(super().forward(input))
 
 
 class DepthwiseSeparable(nn.Module):

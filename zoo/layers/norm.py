@@ -1,5 +1,7 @@
 """Normalisation over the channels. Layer norms go through zoo.probe, so that explanations may hold their deviation."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -55,3 +57,14 @@ class SimpleNorm2d(RmsNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * probe.held(torch.rsqrt(x.var(1, keepdim=True) + self.eps)) * self.weight[:, None, None]
+
+
+class BatchNormAct2d(nn.BatchNorm2d):
+    """BatchNorm, then the activation. (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, dim: int, act: Callable[[], nn.Module]):
+        super().__init__(dim)
+        self.act = act()
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.act(super().forward(input))

@@ -2,47 +2,41 @@
 
 Branches that are added up, and are no more than a convolution and a batch norm each, say together what one convolution
 can say; trained apart they learn better. Here they stand apart, as the published weights have them. Ding et al. 2021,
-"RepVGG: Making VGG-style ConvNets Great Again", arXiv:2101.03697; Vasu et al. 2022, "MobileOne: An Improved One
-millisecond Mobile Backbone", arXiv:2206.04040.
+"RepVGG: Making VGG-style ConvNets Great Again", arXiv:2101.03697, section 3.3; Vasu et al. 2022, "MobileOne: An
+Improved One millisecond Mobile Backbone", arXiv:2206.04040.
+
+A block that folds into less for inference has a method `folded() -> nn.Module` beside its forward. It is called in eval
+mode and under no_grad, and gives a new module that computes the same. The functions below are its toolbox.
 """
 
-from collections import OrderedDict
-from typing import ClassVar
+from collections.abc import Sequence
+from copy import deepcopy
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def conv_norm(dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    """Make conv -> batch norm. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up; `kernel` is odd."""
-    conv = nn.Conv2d(dim_in, dim, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(dim)))
+from zoo.layers.conv import ConvNorm
 
 
 class BranchSum(nn.Module):
-    """The sum of what branches make of x, where a branch is a `conv_norm` or a batch norm alone.
+    """The sum of what branches make of x, where a branch is a ConvNorm or a batch norm alone.
 
     Kernels may differ in size, strides may not. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up.
     """
 
-    names: ClassVar[tuple[str, ...]]  # of the children that are branches, lists of branches, or None
-
-    @property
-    def branches(self) -> list[nn.Module]:
-        found = []
-        for name in self.names:
-            child = getattr(self, name)
-            if isinstance(child, nn.ModuleList):
-                found.extend(child)
-            elif child is not None:
-                found.append(child)
-        return found
+    def branches(self) -> Sequence[nn.Module]:
+        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        first, *others = self.branches
+        first, *others = self.branches()
         y = first(x)
         for branch in others:
             y += branch(x)
         return y
+
+    def folded(self) -> nn.Module:
+        return fold_branches(self.branches())
 
 
 class RepConv(BranchSum):
@@ -51,12 +45,59 @@ class RepConv(BranchSum):
     (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up.
     """
 
-    names = "identity", "conv_scale", "conv_kxk"
-
     def __init__(
         self, dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1, convs: int = 1, scale: bool = True
     ):
         super().__init__()
         self.identity = nn.BatchNorm2d(dim) if dim_in == dim and stride == 1 else None
-        self.conv_kxk = nn.ModuleList(conv_norm(dim_in, dim, kernel, stride, groups) for _ in range(convs))
-        self.conv_scale = conv_norm(dim_in, dim, 1, stride, groups) if scale and kernel > 1 else None
+        self.conv_kxk = nn.ModuleList(ConvNorm(dim_in, dim, kernel, stride, groups) for _ in range(convs))
+        self.conv_scale = ConvNorm(dim_in, dim, 1, stride, groups) if scale and kernel > 1 else None
+
+    def branches(self) -> list[nn.Module]:
+        return [branch for branch in (self.identity, self.conv_scale, *self.conv_kxk) if branch is not None]
+
+
+def fold_branches(branches: Sequence[nn.Module]) -> nn.Conv2d:
+    """Add branches up as one convolution, the smaller kernels in the middle of the largest."""
+    convs = [branch.conv for branch in branches if isinstance(branch, ConvNorm)]
+    largest = max(convs, key=lambda conv: conv.kernel_size)
+    kernels, biases = zip(*(affine(branch, largest.groups) for branch in branches), strict=True)
+    kernel = torch.stack([widen(kernel, largest.kernel_size[0]) for kernel in kernels]).sum(0)
+    return with_weights(largest, kernel, torch.stack(biases).sum(0))
+
+
+def affine(branch: nn.Module, groups: int) -> tuple[Tensor, Tensor]:
+    """Kernel (dim, dim_in / groups, k, k) and bias (dim,) of a ConvNorm, or of a batch norm alone, among `groups`."""
+    if isinstance(branch, ConvNorm):
+        return fold_norm(branch.conv.weight, branch.conv.bias, branch.bn)
+    assert isinstance(branch, nn.BatchNorm2d)
+    return fold_norm(identity(branch.num_features, groups, 1, branch.weight), None, branch)
+
+
+def fold_norm(kernel: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Kernel and bias of a convolution that does what the given one and the batch norm after it do."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale, mean = norm.weight / (norm.running_var + norm.eps).sqrt(), norm.running_mean
+    mean = mean if bias is None else mean - bias
+    return kernel * scale[:, None, None, None], norm.bias - mean * scale
+
+
+def widen(kernel: Tensor, side: int) -> Tensor:
+    """Put a kernel into the middle of one of another side. (..., k, k) -> (..., side, side)."""
+    margin = (side - kernel.shape[-1]) // 2
+    return F.pad(kernel, (margin, margin, margin, margin))
+
+
+def identity(dim: int, groups: int, side: int, like: Tensor) -> Tensor:
+    """The kernel that changes nothing. (dim, dim / groups, side, side)."""
+    kernel = like.new_zeros(dim, dim // groups, side, side)
+    channel = torch.arange(dim)
+    kernel[channel, channel % (dim // groups), side // 2, side // 2] = 1
+    return kernel
+
+
+def with_weights(conv: nn.Conv2d, kernel: Tensor, bias: Tensor) -> nn.Conv2d:
+    """Make a convolution with the strides, padding and groups of another."""
+    made = deepcopy(conv)
+    made.weight, made.bias = (nn.Parameter(t.detach(), conv.weight.requires_grad) for t in (kernel, bias))
+    return made

@@ -1,0 +1,201 @@
+"""Where in the image the cells of a feature map look, followed through a forward pass.
+
+A convolution or pool of kernel k, stride s, padding p and dilation d centres output i on input i s - p + d (k - 1) / 2.
+So after a padded stride-2 3x3 convolution cell 0 is centred on the first pixel, not in the middle of a 2x2 block, and
+the cells of a ResNet lie half a cell further up and left than an even tiling of the image would put them. Operations
+that move nothing (activations, norms, linear layers, attention) hand the cells on; a sum of branches that look at
+different positions looks at their mean; a grid that got coarser by no convolution or pool was merged block by block.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+class Axis(NamedTuple):
+    """Cells along one axis: cell i is centred at `start + i * step` pixels from the image's upper or left edge."""
+
+    count: int
+    start: float
+    step: float
+
+    def slide(self, count: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> "Axis":
+        """The cells of a convolution's or a pool's output."""
+        return Axis(count, self.start + self.step * (dilation * (kernel - 1) / 2 - padding), self.step * stride)
+
+    def resize(self, count: int) -> "Axis":
+        """The cells of an output whose `count` cells share the same span evenly, as interpolation makes them."""
+        ratio = self.count / count
+        return Axis(count, self.start + self.step * (ratio - 1) / 2, self.step * ratio)
+
+    def regrid(self, count: int) -> "Axis":
+        """The cells after whole blocks were merged into one, or one split into a block, the last block padded."""
+        if count < self.count:
+            block = -(-self.count // count)
+            return Axis(count, self.start + self.step * (block - 1) / 2, self.step * block)
+        block = -(-count // self.count)
+        return Axis(count, self.start - self.step * (1 - 1 / block) / 2, self.step / block)
+
+    def nearest(self, pixel: float) -> int:
+        """Which cell is centred nearest to a position in pixels."""
+        return min(max(round((pixel - self.start) / self.step), 0), self.count - 1)
+
+
+class Cells(NamedTuple):
+    """A grid of cells over the image, in pixels: rows go down, columns across."""
+
+    down: Axis
+    across: Axis
+
+    @classmethod
+    def even(cls, shape: tuple[int, int], size: tuple[int, int]) -> "Cells":
+        """Tile an image of `size` (height, width) evenly with a grid of `shape`."""
+        return cls(*(Axis(n, side / n / 2, side / n) for n, side in zip(shape, size, strict=True)))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.down.count, self.across.count
+
+    def regrid(self, shape: tuple[int, int]) -> "Cells":
+        return Cells(self.down.regrid(shape[0]), self.across.regrid(shape[1]))
+
+
+class Follow(TorchFunctionMode):
+    """While open, every tensor made from `image` (B, 3, H, W) in this thread knows its cells: ask `of`."""
+
+    def __init__(self, image: Tensor):
+        super().__init__()
+        self.image = image
+        self.pixels = Cells.even((image.shape[-2], image.shape[-1]), (image.shape[-2], image.shape[-1]))
+
+    def of(self, x: Tensor) -> Cells | None:
+        return self.pixels if x is self.image else getattr(x, "_cells", None)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        given = _tensors(args, kwargs)
+        made = [out] if isinstance(out, Tensor) else _tensors(out, {}) if isinstance(out, tuple | list) else []
+        known = [(x, cells) for x in given if (cells := self.of(x)) is not None]
+        if made and known:
+            cells = self._made(func, args, kwargs, known, made[0])
+            for x in made:
+                if not any(x is other and self.of(x) is None for other in given):  # a table that was only converted
+                    x._cells = cells  # pyright: ignore[reportAttributeAccessIssue]
+        return out
+
+    def _made(self, func: Any, args: Any, kwargs: Any, known: list[tuple[Tensor, Cells]], out: Tensor) -> Cells:
+        """The cells of what a call gives."""
+        if move := MOVES.get(func):
+            return move(known[0][1], out, *args, **kwargs)
+        first = known[0][1]
+        if len(known) == 1 or func in LEADS or all(cells is first for _, cells in known):
+            return first
+        # A gate or a table made from a coarser map says nothing of position: what has most values leads.
+        leader = max(known, key=lambda pair: pair[0].numel())[1]
+        alike = {cells for _, cells in known if cells.down[::2] == leader.down[::2] and cells.shape == leader.shape}
+        return leader if len(alike) == 1 else _mean(list(alike))
+
+
+def _tensors(args: Any, kwargs: Any) -> list[Tensor]:
+    found = []
+    for arg in (*args, *kwargs.values()):
+        if isinstance(arg, Tensor):
+            found.append(arg)
+        elif isinstance(arg, tuple | list):
+            found.extend(x for x in arg if isinstance(x, Tensor))
+    return found
+
+
+def _mean(found: list[Cells]) -> Cells:
+    down, across = (sum(cells[axis].start for cells in found) / len(found) for axis in (0, 1))
+    return Cells(found[0].down._replace(start=down), found[0].across._replace(start=across))
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[-1])
+
+
+def _spatial(cells: Cells, x: Tensor) -> Cells:
+    return cells.regrid((x.shape[-2], x.shape[-1]))
+
+
+def _slid(cells: Cells, x: Tensor, out: Tensor, *windows: tuple[int, int]) -> Cells:
+    """`windows`: kernel, stride, padding and, perhaps, dilation, down and across each."""
+    axes, sides = _spatial(cells, x), (out.shape[-2], out.shape[-1])
+    return Cells(*(axes[i].slide(sides[i], *(window[i] for window in windows)) for i in (0, 1)))
+
+
+def _conv(
+    cells: Cells, out: Tensor, x: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0,
+    dilation: Any = 1, groups: int = 1,
+) -> Cells:  # fmt: skip
+    kernel, dilation = (weight.shape[-2], weight.shape[-1]), _pair(dilation)
+    if padding == "same":
+        padding = tuple(d * (k - 1) // 2 for d, k in zip(dilation, kernel, strict=True))
+    return _slid(cells, x, out, kernel, _pair(stride), _pair(0 if padding == "valid" else padding), dilation)
+
+
+def _max_pool(
+    cells: Cells, out: Tensor, x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+    *_: Any, **__: Any,
+) -> Cells:  # fmt: skip
+    kernel = _pair(kernel_size)
+    return _slid(cells, x, out, kernel, _pair(stride) if stride else kernel, _pair(padding), _pair(dilation))
+
+
+def _avg_pool(
+    cells: Cells, out: Tensor, x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, *_: Any, **__: Any
+) -> Cells:
+    kernel = _pair(kernel_size)
+    return _slid(cells, x, out, kernel, _pair(stride) if stride else kernel, _pair(padding))
+
+
+def _resized(cells: Cells, out: Tensor, x: Tensor, *_: Any, **__: Any) -> Cells:
+    axes = _spatial(cells, x)
+    return Cells(axes.down.resize(out.shape[-2]), axes.across.resize(out.shape[-1]))
+
+
+def _padded(cells: Cells, out: Tensor, x: Tensor, pad: Any, *_: Any, **__: Any) -> Cells:
+    """(B, C, H, W) is padded by left, right, top, bottom; before these (B, H, W, C) has two for the channels."""
+    if len(pad) == 6 and not any(pad[:2]):
+        pad = pad[2:]
+    if len(pad) != 4 or x.ndim != 4:
+        return cells
+    left, right, top, bottom = pad
+    (rows, y, down), (columns, x0, across) = cells
+    return Cells(
+        Axis(rows + top + bottom, y - down * top, down), Axis(columns + left + right, x0 - across * left, across)
+    )
+
+
+def _indexed(cells: Cells, out: Tensor, x: Tensor, index: Any) -> Cells:
+    """x[:, ::2, ::2] keeps every second row and column; other indices take channels, images or tokens."""
+    index = index if isinstance(index, tuple) else (index,)
+    steps = [part for part in index if isinstance(part, slice) and (part.step or 1) > 1]
+    if len(steps) != 2:
+        return cells
+    axes = (
+        Axis(-(-(axis.count - (part.start or 0)) // part.step), axis.start + axis.step * (part.start or 0),
+             axis.step * part.step)
+        for axis, part in zip(cells, steps, strict=True)
+    )  # fmt: skip
+    return Cells(*axes)
+
+
+MOVES: dict[Any, Callable[..., Cells]] = {
+    torch.conv2d: _conv,
+    torch.max_pool2d: _max_pool,
+    F.max_pool2d: _max_pool,
+    F.avg_pool2d: _avg_pool,
+    F.adaptive_avg_pool2d: _resized,
+    F.interpolate: _resized,
+    F.pad: _padded,
+    Tensor.__getitem__: _indexed,
+}
+# Products whose rows are the first factor's: what attends stays where its queries are.
+LEADS = {torch.matmul, torch.bmm, Tensor.matmul, Tensor.__matmul__, Tensor.bmm, F.scaled_dot_product_attention}
