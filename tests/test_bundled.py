@@ -7,7 +7,8 @@ import pytest
 
 import engine
 import zoo
-from tests.test_engine import PHOTO
+from engine import EngineError, LocalEngine, Request
+from tests.engine.jobs import RED, look
 from ui import cards, picker
 from zoo import catalogue
 from zoo.download import SUMS
@@ -32,10 +33,9 @@ def change_one_byte(file):
 
 @pytest.fixture
 def bundle(tmp_path, monkeypatch):
-    """A copy of the bundle that may be spoiled, and nothing loaded from the true one."""
+    """A copy of the bundle that may be spoiled."""
     copy = shutil.copytree(catalogue.BUNDLED, tmp_path / "bundled")
     monkeypatch.setattr(catalogue, "BUNDLED", copy)
-    monkeypatch.setattr(engine, "STORE", engine.Store(engine._load))
     return copy
 
 
@@ -43,12 +43,13 @@ def bundle(tmp_path, monkeypatch):
 def test_a_spoiled_file_is_named_and_the_others_go_on(bundle, spoil):
     file = bundle / f"{BEST}.safetensors"
     spoil(file)
-    with pytest.raises(zoo.WeightsError) as refused:
-        engine.look(engine.Request(BEST), [PHOTO])
+    ran = LocalEngine()
+    with pytest.raises(EngineError) as refused:
+        look(Request(BEST), [RED], ran)
     assert file.name in str(refused.value)
     assert str(refused.value).endswith(".")
     other = next(name for name in FILES if name != BEST)
-    assert engine.look(engine.Request(other), [PHOTO])[0].guesses
+    assert look(Request(other), [RED], ran)[0].guesses
     assert other.partition(".")[0] in engine.search("")
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from PIL import Image
 
 import engine
 import zoo
@@ -184,7 +183,7 @@ def test_a_click_asks_about_that_place_and_a_map_can_be_kept(chromium, url, phot
         assert ring.evaluate("(mark) => parseFloat(mark.style.left)") == pytest.approx(40, abs=1)
         assert ring.evaluate("(mark) => parseFloat(mark.style.top)") == pytest.approx(60, abs=1)
         with page.expect_download() as download:
-            page.locator(".card a[download]").first.click()
+            page.locator(".card .save").first.click()
         download.value.save_as(tmp_path / "map.zip")
         with zipfile.ZipFile(tmp_path / "map.zip") as kept:
             assert sorted(kept.namelist()) == ["map.json", "map.npy", "map.png", "overlay.png"]
@@ -216,4 +215,4 @@ def test_a_link_to_an_unknown_model_says_so_and_offers_the_first_choice(chromium
 def test_a_model_that_memory_cannot_hold_is_refused_in_a_sentence(monkeypatch):
     monkeypatch.setattr(memory, "available_memory", lambda: 10_000_000)
     with pytest.raises(engine.EngineError, match="choose a smaller model"):
-        engine.look(engine.Request("vit_gigantic_patch14_224"), [Image.new("RGB", (8, 8))])
+        engine.LocalEngine().perform(engine.Job("time", engine.Request("vit_gigantic_patch14_224")))

@@ -18,8 +18,8 @@ from explain import explain
 from explain.faithfulness import centre_map, mosaic, random_map, share_in_quadrant
 from tools.cifar import accuracy, normalize
 from zoo.base import Backbone
-from zoo.cells import Cells
 from zoo.catalogue import BUNDLED
+from zoo.cells import Cells
 from zoo.registry import create_from
 
 MOSAICS, BATCH = 400, 50
