@@ -197,6 +197,22 @@ def test_no_photo_is_a_sentence(chromium, url):
 
 
 @pytest.mark.browser
+def test_stop_and_a_closed_tab_free_the_device(chromium, url, photos, tmp_path):
+    """Timings wait for slow maps that came before: these two would take minutes."""
+    client = Client(url, verbose=False, analytics_enabled=False, download_files=str(tmp_path))
+    with visit(chromium, f"{url}?model=vit_base_patch16_224&method=ablation") as page:
+        look(page, photos)
+        page.get_by_text("Looking: ").wait_for()
+        page.locator("#stop").click()
+        page.get_by_text("Stopped.").wait_for()
+        assert client.submit("resnet20_cifar", 0.1, api_name="/latency").result(timeout=30)["n"] >= 1
+        page.locator("#run").click()
+        page.get_by_text("Looking: ").wait_for()
+    assert client.submit("resnet20_cifar", 0.1, api_name="/latency").result(timeout=30)["n"] >= 1
+    client.close()
+
+
+@pytest.mark.browser
 def test_a_link_brings_back_the_choice(chromium, url):
     choice = "?model=test_vit2&method=attention&layer=3&head=1"
     with visit(chromium, url + choice) as page:
