@@ -200,15 +200,15 @@ def test_no_photo_is_a_sentence(chromium, url):
 def test_stop_and_a_closed_tab_free_the_device(chromium, url, photos, tmp_path):
     """Timings wait for slow maps that came before: these two would take minutes."""
     client = Client(url, verbose=False, analytics_enabled=False, download_files=str(tmp_path))
-    with visit(chromium, f"{url}?model=vit_base_patch16_224&method=ablation") as page:
-        look(page, photos)
+    with visit(chromium, f"{url}?model=vit_small_patch16_224&method=ablation") as page:
+        look(page, 6 * photos)
         page.get_by_text("Looking: ").wait_for()
         page.locator("#stop").click()
         page.get_by_text("Stopped.").wait_for()
-        assert client.submit("resnet20_cifar", 0.1, api_name="/latency").result(timeout=30)["n"] >= 1
+        assert client.submit("resnet20_cifar", 0.1, api_name="/latency").result(timeout=60)["n"] >= 1
         page.locator("#run").click()
         page.get_by_text("Looking: ").wait_for()
-    assert client.submit("resnet20_cifar", 0.1, api_name="/latency").result(timeout=30)["n"] >= 1
+    assert client.submit("resnet20_cifar", 0.1, api_name="/latency").result(timeout=60)["n"] >= 1
     client.close()
 
 

@@ -146,6 +146,13 @@ def test_steps_rise_and_the_answer_comes_last():
     assert {step.doing for step in steps} <= {"Looking"}
 
 
+def test_an_evaluation_of_a_slow_method_gives_way_in_its_maps_and_in_their_measuring():
+    told = []
+    ENGINE.perform(Job("evaluate", SLOW.request, SLOW.photos), told.append)
+    totals = [step.total for step in told]
+    assert [totals.count(total) for total in (50, 4)] == [2 * 10, 4 * 5]  # two maps of 10 batches; 4 maps measured in 5
+
+
 class Gate:
     """A step of `job` in `ran` that waits until it is opened."""
 
