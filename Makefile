@@ -29,4 +29,4 @@ bench: .venv/test.done
 	touch $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv build *.egg-info

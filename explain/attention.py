@@ -118,7 +118,7 @@ def explain_rollout(model: Backbone, x: Tensor) -> Explanation:
             unlike, weights = True, weights.abs() / rows
         return weights.mean(1, keepdim=True).cpu()
 
-    with torch.inference_mode(), probe(x, attention=head_mean) as seen:
+    with torch.inference_mode(), probe(model, x, attention=head_mean) as seen:
         model(x)
         records = position_records(seen.attention)
         last = records[-1].between_positions.q_grid
@@ -156,7 +156,7 @@ def explain_attention(
         seen.taps.clear()
         return weights.cpu() if i == wanted else weights[:, :0]
 
-    with torch.inference_mode(), probe(x, taps=STAGES, attention=keep) as seen:
+    with torch.inference_mode(), probe(model, x, taps=STAGES, attention=keep) as seen:
         model(x)
         record = seen.attention[wanted]
         asking = _asking(model, record, x, head, query)

@@ -113,7 +113,7 @@ def explain_cam(
     In front of a head of mean -> norm -> fc, the gradient takes the norm's deviation as fixed: otherwise every class's
     map would sum to zero.
     """
-    with torch.enable_grad(), probe(x, taps={tap}, gradient=True) as seen:
+    with torch.enable_grad(), probe(model, x, taps={tap}, gradient=True) as seen:
         if model.readout == "mean_norm":
             with frozen_norm():
                 logits = model(x)
@@ -134,7 +134,7 @@ def explain_cam(
 @torch.inference_mode()
 def explain_eigen_cam(model: Backbone, x: Tensor, tap: str = "cam") -> Explanation:
     """Run one forward and decompose what lies at the tap. x (B, 3, H, W) -> maps (B, h, w)."""
-    with probe(x, taps={tap}) as seen:
+    with probe(model, x, taps={tap}) as seen:
         model(x)
     place = find_tap(seen.taps, tap)
     a = place.as_map()
@@ -156,7 +156,7 @@ def explain_score_cam(
 
     x (B, 3, H, W) -> maps (B, h, w). No gradient, but one forward for each channel of the tap.
     """
-    with probe(x, taps={tap}) as seen:
+    with probe(model, x, taps={tap}) as seen:
         logits = model(x)
     place = find_tap(seen.taps, tap)
     a = place.as_map()

@@ -197,7 +197,7 @@ def share_in_quadrant(heat: Tensor, quadrant: int, cells: Cells, size: tuple[int
 
 def _half(axis: Axis, middle: int, second: int) -> Tensor:
     """How much of each cell lies before, or if `second` after, the middle of a side, in pixels."""
-    edges = axis.start + axis.step * (torch.arange(axis.count, dtype=torch.float64) - 0.5)
+    edges = axis.start + axis.step * (torch.arange(axis.size, dtype=torch.float64) - 0.5)
     first = ((middle - edges) / axis.step).clamp(0, 1)
     return 1 - first if second else first
 

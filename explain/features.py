@@ -30,7 +30,7 @@ def explain_pca(model: Backbone, x: Tensor, tap: str = "cam", joint: bool = True
     `joint`: the directions are those of all pictures together, so the same colour means the same in each; otherwise
     each picture has its own. Oquab et al. 2023, DINOv2, arXiv:2304.07193, section 7.5.
     """
-    with torch.inference_mode(), probe(x, taps={tap}) as seen:
+    with torch.inference_mode(), probe(model, x, taps={tap}) as seen:
         model(x)
     found_tap = find_tap(seen.taps, tap)
     features = found_tap.as_map()  # (B, C, h, w)
@@ -58,7 +58,7 @@ def explain_similarity(
 
     `query` is a place, (down, across) from 0 to 1: of that `picture`, which all are compared with, or of each its own.
     """
-    with torch.inference_mode(), probe(x, taps={tap}) as seen:
+    with torch.inference_mode(), probe(model, x, taps={tap}) as seen:
         model(x)
     found = find_tap(seen.taps, tap)
     features = found.as_map()
@@ -78,7 +78,7 @@ def explain_influence(
     For every model, whether it has attention or not.
     """
     x = x.detach().clone().requires_grad_()
-    with torch.enable_grad(), probe(x, taps={tap}) as seen:
+    with torch.enable_grad(), probe(model, x, taps={tap}) as seen:
         model(x)
         found = find_tap(seen.taps, tap)
         features = found.as_map()

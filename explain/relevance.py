@@ -37,7 +37,7 @@ class _Budget:
 
 
 def _look(model: Backbone, x: Tensor, taps: Sequence[str]) -> tuple[Tensor, Probe]:
-    with torch.enable_grad(), probe(x, taps=taps, attention=_Budget(), gradient=True) as seen:
+    with torch.enable_grad(), probe(model, x, taps=taps, attention=_Budget(), gradient=True) as seen:
         return model(x), seen
 
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 import zoo
 from tools.filled import picture
+from zoo.families.vitamin import XLARGE
 from zoo.probe import probe
 from zoo.registry import variant
 
@@ -13,7 +14,7 @@ oracle = pytest.importorskip("tools.oracle", exc_type=ImportError)
 pytestmark = pytest.mark.oracle
 
 NAME = "vitamin_small_224"
-SIDES = [({"depth": 1}, {"depth": 1}), ({"depth": 1, "pos_embed": "none"}, {"depth": 1, "place_table": False})]
+SIDES = [({"depth": 1}, {"depth": 1}), ({"depth": 1, "pos_embed": "none"}, {"depth": 1, "tokens": XLARGE.tokens})]
 # The second is an xlarge in small: it has no places.
 
 

@@ -112,7 +112,7 @@ def test_legrad_reads_every_block_by_asking_the_class_token():
         model(x)
     total = torch.zeros(96, dtype=torch.float64)
     for record, tap in zip(seen.attention, seen.taps.values(), strict=True):
-        tokens = tap.value if tap.grid.prefix else model.ask(tap.value, GRID)[0]
+        tokens = tap.value if tap.grid.prefix else model.ask(tap.value, GRID)
         score = model.head(model.norm(tokens)[:, 0])[0, 3]
         (gradient,) = torch.autograd.grad(score, record.weights, retain_graph=True)
         total += gradient.clamp(min=0).mean((0, 1, 2))[-96:]

@@ -59,13 +59,14 @@ def test_score_cam_is_the_papers_loop():
     model, x = build("resnet32_cifar"), noise("resnet32_cifar")
     with torch.inference_mode(), explain.cam.probe(taps={"cam"}) as seen:
         model(x)
-        a = seen.taps["cam"].as_map()[0]
-        rises = []
+    a = seen.taps["cam"].as_map()[0]
+    rises = []
+    with torch.inference_mode():
         for channel in a:
             mask = (channel - channel.min()) / (channel.max() - channel.min())
             mask = F.interpolate(mask[None, None], x.shape[2:], mode="bilinear")
             rises.append(model(x * mask)[0, 4] - model(torch.zeros_like(x))[0, 4])
-        weight = torch.stack(rises).softmax(0)
+    weight = torch.stack(rises).softmax(0)
     told = []
     found = explain.explain(model, x, "score_cam", target=4, progress=lambda done, total: told.append((done, total)))
     torch.testing.assert_close(found.raw[0], (weight[:, None, None] * a).sum(0), rtol=1e-9, atol=1e-12)

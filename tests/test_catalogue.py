@@ -1,6 +1,7 @@
 """The tables say what the reference says, and every name in them leads somewhere."""
 
 import dataclasses
+import importlib
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 
 import zoo
 from zoo import catalogue
-from zoo.catalogue import accuracy, checkpoint, checkpoints, families, family_of, for_architecture
+from zoo.catalogue import accuracy, all_families, checkpoint, checkpoints, family_of, for_architecture
 from zoo.labels import COUNTS
 
 PARADIGMS = {
@@ -106,7 +107,7 @@ def test_bundled_table_names_architectures_with_families():
 
 
 def test_families():
-    rows = families()
+    rows = all_families()
     assert len(rows) == len({f.name for f in rows}) == 148
     for f in rows:
         assert f.paradigm in PARADIGMS and f.use_case in USES, f.name
@@ -122,8 +123,13 @@ def test_families():
 LATER = {"ViT (SBB recipe)", "NaFlexViT", "ViT with relative positions"}
 
 
+def test_the_list_is_not_hidden_by_the_package_of_families():
+    importlib.import_module("zoo.families.resnet")  # binds zoo.families to that package
+    assert len(zoo.all_families()) == 148
+
+
 def test_an_architecture_has_one_family():
-    every = [a for f in families() for a in f.architectures]
+    every = [a for f in all_families() for a in f.architectures]
     assert len(every) == len(set(every))
     assert set(zoo.names()) <= set(every)
     assert all(c.family for c in checkpoints().values())
@@ -137,12 +143,12 @@ def test_a_checkpoint_may_follow_another_paper_than_its_architecture():
 
 
 def test_globs_of_families_match_something():
-    for f in families():
+    for f in all_families():
         assert all(checkpoints(glob) for glob in f.checkpoints), f.name
 
 
 def test_the_catalogue_is_read_without_torch():
-    script = "import sys, zoo.catalogue as c; c.checkpoints(); c.families(); assert 'torch' not in sys.modules"
+    script = "import sys, zoo.catalogue as c; c.checkpoints(); c.all_families(); assert 'torch' not in sys.modules"
     package = "import sys, types; p = types.ModuleType('zoo'); p.__path__ = ['zoo']; sys.modules['zoo'] = p; "
     subprocess.run([sys.executable, "-c", package + script], check=True)
 

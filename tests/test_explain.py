@@ -9,7 +9,7 @@ import torch
 
 import explain
 import zoo
-from explain.attention import readout_mass, spread
+from explain.attention import carry, readout_mass
 from explain.cam import grad_cam, hires_cam
 from explain.features import principal_components
 from tests.test_families import lightest
@@ -162,12 +162,15 @@ def test_rollout_loses_no_mass_but_what_it_reports(name):
     assert result.raw.sum().item() == pytest.approx(1 - reported / 100, abs=0.02 if result.notes else 1e-9)
 
 
-def test_spread_gives_evenly_to_the_cells_under_each():
+def test_mass_is_carried_evenly_to_finer_cells_and_whole_to_coarser_ones():
     mass = torch.tensor([[4.0, 8.0]])
-    fine = spread(mass, Grid(0, 1, 2), Grid(0, 2, 4))
+    fine = carry(mass, Grid(0, 1, 2), Grid(0, 2, 4))
     assert fine.tolist() == [[1, 1, 2, 2, 1, 1, 2, 2]]
-    odd = spread(mass, Grid(0, 1, 2), Grid(0, 1, 3))  # three cells merged with padding into two
+    odd = carry(mass, Grid(0, 1, 2), Grid(0, 1, 3))  # three cells merged with padding into two
     assert odd.tolist() == [[2, 2, 8]]
+    assert carry(odd, Grid(0, 1, 3), Grid(0, 1, 2)).tolist() == mass.tolist()
+    crossed = carry(torch.tensor([[4.0, 8.0]]), Grid(0, 1, 2), Grid(0, 2, 1))  # finer one way, coarser the other
+    assert crossed.tolist() == [[6, 6]]
 
 
 def test_a_clicked_patch_asks_for_itself():

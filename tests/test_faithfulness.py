@@ -11,6 +11,7 @@ import explain
 import zoo
 from explain import faithfulness
 from tests.test_explain import build, noise
+from zoo.cells import Axis, Cells
 from zoo.probe import tap
 
 RED = torch.tensor([1.0, 0, 0])[:, None, None].double()
@@ -59,7 +60,7 @@ def test_deletion_and_insertion_are_the_staircase_that_arithmetic_gives():
     reversed_ = faithfulness.deletion(MODEL, x, -perfect, 1, steps=16)
     assert reversed_.probabilities == pytest.approx([0.1 + 0.8 * min(16, 64 - 4 * k) / 64 for k in range(17)])
     large = x.repeat_interleave(8, 1).repeat_interleave(8, 2)  # what the blur leaves of a small one says it all
-    shown, hidden = (faithfulness.insertion(MODEL, large, heat, 1, steps=16) for heat in (perfect, -perfect))
+    shown, hidden = (faithfulness.insertion(MODEL, large, heat, 1, steps=16) for heat in (large[0], -large[0]))
     assert shown.probabilities[-1] == pytest.approx(0.3)
     assert shown.area > hidden.area
 
@@ -74,7 +75,7 @@ def test_a_random_order_halves_the_class_evenly():
 
 
 def test_ties_go_by_rows():
-    place = faithfulness.ranking(torch.tensor([[1.0, 2.0], [2.0, 1.0]]), (2, 2))
+    place = faithfulness.ranking(torch.tensor([[1.0, 2.0], [2.0, 1.0]]))
     assert place.tolist() == [[2, 0], [1, 3]]
 
 
@@ -114,16 +115,26 @@ def test_grad_cam_points_at_the_planted_picture_and_edges_do_not(quadrant):
     planted, other = torch.zeros(2, 3, 16, 16, dtype=torch.float64)
     planted[0], other[1] = board, board
     whole = faithfulness.mosaic([planted if i == quadrant else other for i in range(4)])
-    raw = explain.explain(MODEL, whole[None], "grad_cam", target=1).raw[0]
-    assert faithfulness.share_in_quadrant(raw, quadrant) == pytest.approx(1)
-    assert faithfulness.share_in_quadrant(faithfulness.edge_map(whole), quadrant) == pytest.approx(1 / 4, abs=0.02)
-    assert faithfulness.share_in_quadrant(faithfulness.centre_map(whole), quadrant) == pytest.approx(1 / 4, abs=1e-6)
+    result, size = explain.explain(MODEL, whole[None], "grad_cam", target=1), (16, 16)
+    edges, centre = (
+        faithfulness.share_in_quadrant(make(whole), quadrant, Cells.even(size, size), size)
+        for make in (faithfulness.edge_map, faithfulness.centre_map)
+    )
+    assert faithfulness.share_in_quadrant(result.raw[0], quadrant, result.places(size), size) == pytest.approx(1)
+    assert edges == pytest.approx(1 / 4, abs=0.02)
+    assert centre == pytest.approx(1 / 4, abs=1e-6)
 
 
 def test_shares_of_the_quadrants_add_up_also_where_a_cell_lies_across():
     heat = torch.rand(7, 5, generator=torch.Generator().manual_seed(0))
-    assert sum(faithfulness.share_in_quadrant(heat, q) for q in range(4)) == pytest.approx(1)
-    assert faithfulness.share_in_quadrant(-heat, 0) == 0
+    cells, size = Cells.even((7, 5), (28, 30)), (28, 30)
+    assert sum(faithfulness.share_in_quadrant(heat, q, cells, size) for q in range(4)) == pytest.approx(1)
+    assert faithfulness.share_in_quadrant(-heat, 0, cells, size) == 0
+    shifted = Cells(Axis(2, 7.0, 14.0), Axis(2, 8.0, 15.0))  # the second column spans pixels 15.5 to 30.5
+    one = torch.tensor([[0.0, 1.0], [0.0, 0.0]])
+    assert faithfulness.share_in_quadrant(one, 1, shifted, size) == pytest.approx(1)
+    late = Cells(Axis(2, 7.0, 14.0), Axis(2, 0.0, 12.0))  # it spans 6 to 18: three quarters before the middle
+    assert faithfulness.share_in_quadrant(one, 0, late, size) == pytest.approx(9 / 12)
 
 
 def test_rank_correlation_is_spearmans():

@@ -9,7 +9,7 @@ import explain
 import zoo
 from tests.test_explain import build
 from tools.filled import fill, picture
-from zoo.families.fastvit import Config, LargeKernelConv, MobileOne, PositionConv, RepMixer
+from zoo.families.fastvit import LargeKernelConv, MobileOne, PositionConv, RepMixer
 from zoo.layers.attention import SelfAttention
 from zoo.layers.reparam import RepConv
 from zoo.probe import Grid, probe, whole
@@ -36,7 +36,7 @@ def small(name: str) -> zoo.Backbone:
         (RepConv(6, 6, 3, groups=6, convs=4), 1),
         (RepConv(6, 4, 5, groups=2, scale=False), 2),
         (RepConv(6, 6, 1), 0),
-        (RepMixer(6, Config()), 1),
+        (RepMixer(6), 1),
         (PositionConv(6), 3),
     ],
 )
@@ -60,10 +60,10 @@ def test_branches_are_together_one_convolution(layer: nn.Module, reach: int):
         RepConv(32, 32, 3, groups=32, convs=2),
         RepConv(32, 8, 3, 2, groups=2),
         MobileOne(32, 32, 1),
-        MobileOne(32, 32, 3, groups=32, gates=True),
-        LargeKernelConv(32, 64, gates=True, act=True),
-        LargeKernelConv(32, 64, gates=False, act=False),
-        RepMixer(32, Config()),
+        MobileOne(32, 32, 3, groups=32, se=True),
+        LargeKernelConv(32, 64, se=True, act=True),
+        LargeKernelConv(32, 64, se=False, act=False),
+        RepMixer(32),
         PositionConv(32),
     ],
 )
@@ -81,7 +81,7 @@ def test_branches_are_counted():
     assert len(RepConv(6, 6, 3, groups=6, convs=4).branches()) == 6
     assert len(RepConv(6, 8, 3).branches()) == len(RepConv(6, 6, 3, 2).branches()) == 2
     assert [type(b) for b in RepConv(6, 6, 3, convs=0, scale=False).branches()] == [nn.BatchNorm2d]
-    assert len(LargeKernelConv(6, 12, gates=True, act=True).branches()) == 2
+    assert len(LargeKernelConv(6, 12, se=True, act=True).branches()) == 2
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -33,10 +33,61 @@ def test_outputs_and_maps_stay(name):
     assert not any(p.requires_grad for p in fused.parameters())
 
 
-def test_no_branch_is_left():
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        ("resnet50", 0),
+        ("resnetaa50d", 0),
+        ("seresnet50", 0),
+        ("resnet50_clip", 0),
+        ("mobilenetv2_100", 0),
+        ("fastvit_t8", 0),
+        ("fastvit_sa12", 2),  # before the attention of its last two blocks
+        ("resnet9_cifar", 3),  # after a pool, which a negative factor would turn round
+    ],
+)
+def test_only_norms_that_stand_alone_are_left(name, left):
+    fused = zoo.fuse(zoo.create(name))
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in fused.modules()) == left
+
+
+def test_fewer_convolutions_where_there_were_branches():
     model = zoo.create("fastvit_t8")
+    assert convolutions(zoo.fuse(model)) < convolutions(model)
+
+
+class Odd(zoo.Backbone):
+    """Layers that fold, beside some that must not."""
+
+    num_classes, readout = 3, "mean"
+
+    def __init__(self):
+        super().__init__()
+        self.alone = nn.BatchNorm2d(3)
+        self.read_twice, self.read_twice_bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.shared, self.shared_bn = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.plain, self.plain_bn = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.linear, self.linear_bn = nn.Linear(4, 5, bias=False), nn.BatchNorm1d(5)
+        self.fc, self.fc_bn = nn.Linear(5, 3), nn.BatchNorm1d(3, affine=False)
+
+    def forward(self, x):
+        x = self.read_twice(self.alone(x))
+        x = self.read_twice_bn(x) + x
+        x = self.shared_bn(self.shared(self.shared(x)))
+        x = self.plain_bn(self.plain(x)).relu_()
+        x = self.linear(x.flatten(2).transpose(1, 2))  # (B, N, 5)
+        x = self.linear_bn(x.flatten(0, 1)).reshape_as(x)
+        return self.fc_bn(self.fc(x.mean(1)))
+
+
+def test_a_norm_is_folded_into_a_layer_that_it_alone_reads():
+    model = Odd().double().eval()
+    generator = torch.Generator().manual_seed(0)
+    for value in model.state_dict().values():
+        if value.is_floating_point():
+            value.copy_(torch.rand(value.shape, generator=generator, dtype=torch.float64) + 0.5)
     fused = zoo.fuse(model)
-    norms = [m for m in fused.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert norms == []
-    assert convolutions(fused) < convolutions(model)
-    assert sum(p.numel() for p in fused.parameters()) < sum(p.numel() for p in model.parameters())
+    left = {name for name, m in fused.named_modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)}
+    assert left == {"alone", "read_twice_bn", "shared_bn"}
+    x = torch.randn(2, 3, 8, 8, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(fused(x), model(x), rtol=1e-12, atol=1e-12)

@@ -9,7 +9,8 @@ import zoo
 from tests.test_explain import FEW
 from tools.filled import fill, picture
 from tools.golden_preprocess import pictures
-from zoo.preprocess import patchify, preprocess_native, size_within
+from zoo.layers.embed import patchify
+from zoo.preprocess import preprocess_native, size_within
 from zoo.probe import Grid, probe, whole
 from zoo.registry import variant
 

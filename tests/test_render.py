@@ -3,20 +3,32 @@
 import numpy as np
 from PIL import Image
 
-from explain.render import common_top, heat, layer, overlay, register
+from explain.render import Placement, common_top, heat, layer, overlay, register
+from zoo.cells import Axis, Cells
 
 
 def test_a_map_over_the_whole_photo_keeps_its_cells_at_their_centres():
     values = np.array([[0.0, 1.0], [2.0, 3.0]])
-    placed = register(values, (2, 2), (0, 0, 2, 2))
+    cells = Cells.even((2, 2), (32, 32))
+    placed = register(values, cells, Placement((2, 2), (0, 0, 2, 2), (32, 32)))
     assert np.array_equal(placed, values)
-    fine = register(values, (4, 4), (0, 0, 4, 4))
+    fine = register(values, cells, Placement((4, 4), (0, 0, 4, 4), (32, 32)))
     assert np.allclose(fine[0], [0, 0.25, 0.75, 1])  # straight lines between centres, flat beyond them
     assert np.allclose(fine[:, 0], [0, 0.5, 1.5, 2])
 
 
+def test_each_cell_is_drawn_where_it_looks():
+    """Cells of a padded stride-2 convolution look at pixels 0 and 2 of four, not at the middle of each half."""
+    cells = Cells(Axis(2, 0.5, 2.0), Axis(1, 2.0, 4.0))
+    placed = register(np.array([[1.0], [3.0]]), cells, Placement((4, 4), (0, 0, 4, 4), (4, 4)))
+    assert np.allclose(placed[:, 0], [1, 2, 3, 3])
+    assert np.allclose(
+        register(np.array([[1.0], [3.0]]), cells, Placement((8, 8), (0, 0, 8, 8), (4, 4)))[1::4, 0], [1.25, 3]
+    )
+
+
 def test_a_map_of_a_crop_stays_inside_the_crop():
-    placed = register(np.ones((3, 3)), (10, 6), (2, 0, 8, 6))
+    placed = register(np.ones((3, 3)), Cells.even((3, 3), (9, 9)), Placement((10, 6), (2, 0, 8, 6), (9, 9)))
     assert np.isnan(placed[:, :2]).all()
     assert np.isnan(placed[:, 8:]).all()
     assert (placed[:, 2:8] == 1).all()
@@ -24,7 +36,8 @@ def test_a_map_of_a_crop_stays_inside_the_crop():
 
 def test_a_crop_that_reaches_beyond_the_photo_is_cut_by_it():
     values = np.arange(4.0)[None].repeat(4, 0)
-    placed = register(values, (2, 4), (-1, 0, 3, 4))  # a cell a pixel; the first and the last lie outside
+    beyond = Placement((2, 4), (-1, 0, 3, 4), (8, 8))
+    placed = register(values, Cells.even((4, 4), (8, 8)), beyond)  # a cell a pixel; the first and the last lie outside
     assert np.allclose(placed, [[1, 2]] * 4)
 
 
@@ -43,14 +56,11 @@ def test_an_empty_map_is_not_stretched():
 
 def test_a_layer_leaves_the_photo_alone_outside_the_crop():
     photo = Image.new("RGB", (8, 4), (10, 20, 30))
-    drawn = overlay(photo, layer(np.ones((2, 2)), photo.size, (2, 0, 6, 4)), opacity=1.0)
+    where = Cells.even((2, 2), (4, 4)), Placement(photo.size, (2, 0, 6, 4), (4, 4))
+    drawn = overlay(photo, layer(np.ones((2, 2)), *where), opacity=1.0)
     assert drawn.getpixel((0, 0)) == (10, 20, 30)
     assert drawn.getpixel((3, 2)) != (10, 20, 30)
-    assert overlay(photo, layer(np.ones((2, 2)), photo.size, (2, 0, 6, 4)), opacity=0.0).getpixel((3, 2)) == (
-        10,
-        20,
-        30,
-    )
+    assert overlay(photo, layer(np.ones((2, 2)), *where), opacity=0.0).getpixel((3, 2)) == (10, 20, 30)
 
 
 def test_a_common_scale_is_the_largest_of_all_maps():

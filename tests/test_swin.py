@@ -5,8 +5,9 @@ import torch
 
 import zoo
 from tools.filled import fill, picture
-from zoo.families.swin import WindowAttention, windows
+from zoo.families.swin import WindowAttention
 from zoo.layers.relative_position import resize_table
+from zoo.layers.windows import windows
 from zoo.probe import AttentionRecord, probe, whole
 
 # grid, side of a window, shifted

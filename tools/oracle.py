@@ -1,5 +1,8 @@
 """The references that the zoo is held against: timm, filled with weights that depend on their keys alone."""
 
+import contextlib
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -7,12 +10,29 @@ from torch import Tensor, nn
 
 from tools.filled import fill
 
-# timm imports torchvision, whose compiled half does not load beside a CPU-only torch: declare the ops that it misses.
-_TORCHVISION = torch.library.Library("torchvision", "FRAGMENT")
-for _op in ("nms", "qnms"):
-    _TORCHVISION.define(f"{_op}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+_OPS = torch.library.Library("torchvision", "FRAGMENT")  # what it declares lives as long as it does
 
-import timm  # noqa: E402 (after the declaration above)
+
+def _declare_missing_ops() -> None:
+    """Let timm import torchvision, whose compiled library does not load beside a CPU build of torch.
+
+    Its Python half needs two of the library's ops to be declared. Where the library does load it declares them itself,
+    and a second declaration ends the process.
+    """
+    torchvision = importlib.util.find_spec("torchvision")
+    if torchvision is None or torchvision.origin is None:
+        return
+    for library in Path(torchvision.origin).parent.glob("_C.*"):
+        with contextlib.suppress(OSError):
+            torch.ops.load_library(library)
+            return
+    for op in ("nms", "qnms"):
+        _OPS.define(f"{op}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
+_declare_missing_ops()
+
+import timm  # noqa: E402 (only now can it be imported)
 
 
 def reference(name: str, **overrides: Any) -> nn.Module:

@@ -1,5 +1,6 @@
 """The whole page: a title, then one tab a module of ui/ with `layout() -> Parts` and `wire(parts)`."""
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from gradio.themes import Soft
 
 from ui import api, explore, work
 
-ASSETS = Path(__file__).parent.parent / "assets"
+ASSETS = Path(__file__).parent / "assets"
 TABS = {"Explore": explore}
 TITLE = """# Vision Zoo
 Pick any image classifier, drop in photos, see what it says, how long it takes on this machine, and where it looked."""
@@ -41,3 +42,10 @@ def build() -> gr.Blocks:
     # The engine says who computes, so all may come to it at once. A full queue says so; without a bound a classroom
     # would wait for ever, and ZeroGPU would allow one visitor.
     return demo.queue(max_size=64, default_concurrency_limit=work.ENGINE.at_once)
+
+
+def main() -> None:
+    """Start the demo: the command `vision-zoo`."""
+    help = "GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say at which address; HF_HUB_OFFLINE=1 forbids downloads."
+    argparse.ArgumentParser("vision-zoo", description="Serve the Vision Zoo's page.", epilog=help).parse_args()
+    build().launch(**LAUNCH)

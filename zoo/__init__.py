@@ -10,9 +10,9 @@ from zoo.catalogue import (
     Checkpoint as Checkpoint,
     Family as Family,
     accuracy as accuracy,
+    all_families as all_families,
     checkpoint as checkpoint,
     checkpoints as checkpoints,
-    families as families,
     family_of as family_of,
     for_architecture as for_architecture,
 )

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from zoo.layers.adapt import Layout, adapt
 from zoo.probe import Grid
 
 Readout = Literal["mean", "norm_mean", "mean_norm", "token", "attention_pool", "flatten"]
@@ -12,8 +13,6 @@ Readout = Literal["mean", "norm_mean", "mean_norm", "token", "attention_pool", "
 # Why a model has no attention to show: each completes "There is no attention to show: ...".
 CONVOLUTIONS = "it is made of convolutions alone"
 CHANNEL_GATES = "its gates weigh whole channels, the same at every position, and the rest is convolutions"
-
-_TRUNK = "visual.trunk."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +35,14 @@ class Backbone(nn.Module):
 
     num_features: int
     num_classes: int
+    img_size: int | None = None  # side in pixels of the image that it is built for; None: any that it takes
     readout: Readout
     head: nn.Module
     read_tokens: int = 1  # where the readout is "token": how many leading tokens it reads
     no_attention: str | None = None  # why there is no attention to show, as one clause; None where there is
     no_rollout: str | None = None  # why its attention cannot be followed through the layers, as one clause
     classifier_key: ClassVar[str] = "head.fc"  # the last linear layer, named as in the state dict
+    layouts: ClassVar[tuple[Layout, ...]] = ()  # of published files, besides open_clip's
 
     @classmethod
     def fit(cls, cfg: Any, state_dict: dict[str, Tensor]) -> dict[str, Any]:
@@ -51,17 +52,11 @@ class Backbone(nn.Module):
 
     @classmethod
     def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Bring a published file that is laid out otherwise to this model's keys and shapes; here, open_clip's.
-
-        There a picture encoder lies under visual.trunk, beside a text encoder, and its last layer outside it.
-        """
-        state = {k.removeprefix(_TRUNK): v for k, v in state_dict.items() if k.startswith(_TRUNK)}
-        if state and (last := state_dict.get("visual.head.proj.weight")) is not None:
-            state |= {f"{cls.classifier_key}.weight": last, f"{cls.classifier_key}.bias": last.new_zeros(len(last))}
-        return state or state_dict
+        """Bring a published file that is laid out otherwise to this model's keys and shapes."""
+        return adapt(state_dict, cls.layouts, cls.classifier_key)
 
     def read(self, tokens: Tensor, grid: Grid) -> Tensor:
-        """Read logits from the tokens (B, N, C) behind any block; where all blocks have the last one's shape."""
+        """Read logits from the tokens (B, N, C) after any block; where all blocks have the last one's shape."""
         raise NotImplementedError
 
     def forward_features(self, x: Tensor) -> Tensor:

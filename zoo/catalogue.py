@@ -101,7 +101,7 @@ class Checkpoint:
 
     @property
     def family(self) -> Family | None:
-        claimed = (f for f in families() if any(fnmatch.fnmatchcase(self.name, glob) for glob in f.checkpoints))
+        claimed = (f for f in all_families() if any(fnmatch.fnmatchcase(self.name, glob) for glob in f.checkpoints))
         return next(claimed, None) or family_of(self.architecture)
 
     @property
@@ -138,7 +138,7 @@ def for_architecture(name: str) -> list[Checkpoint]:
 
 
 @cache
-def families() -> list[Family]:
+def all_families() -> list[Family]:
     """Every family, in the order of the table."""
     return [
         Family(
@@ -214,7 +214,7 @@ def _by_architecture() -> dict[str, list[Checkpoint]]:
 
 @cache
 def _families_by_architecture() -> dict[str, Family]:
-    return {name: family for family in families() for name in family.architectures}
+    return {name: family for family in all_families() for name in family.architectures}
 
 
 @cache

@@ -19,30 +19,31 @@ from torch.overrides import TorchFunctionMode
 class Axis(NamedTuple):
     """Cells along one axis: cell i is centred at `start + i * step` pixels from the image's upper or left edge."""
 
-    count: int
+    size: int  # cells
     start: float
     step: float
 
-    def slide(self, count: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> "Axis":
+    def slide(self, size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> "Axis":
         """The cells of a convolution's or a pool's output."""
-        return Axis(count, self.start + self.step * (dilation * (kernel - 1) / 2 - padding), self.step * stride)
+        return Axis(size, self.start + self.step * (dilation * (kernel - 1) / 2 - padding), self.step * stride)
 
-    def resize(self, count: int) -> "Axis":
-        """The cells of an output whose `count` cells share the same span evenly, as interpolation makes them."""
-        ratio = self.count / count
-        return Axis(count, self.start + self.step * (ratio - 1) / 2, self.step * ratio)
+    def resize(self, size: int) -> "Axis":
+        """The cells of an output whose `size` cells share the same span evenly, as interpolation makes them."""
+        ratio = self.size / size
+        return Axis(size, self.start + self.step * (ratio - 1) / 2, self.step * ratio)
 
-    def regrid(self, count: int) -> "Axis":
-        """The cells after whole blocks were merged into one, or one split into a block, the last block padded."""
-        if count < self.count:
-            block = -(-self.count // count)
-            return Axis(count, self.start + self.step * (block - 1) / 2, self.step * block)
-        block = -(-count // self.count)
-        return Axis(count, self.start - self.step * (1 - 1 / block) / 2, self.step / block)
+    def regrid(self, size: int) -> "Axis":
+        """The cells after blocks were merged into one each, or split into blocks; the last is padded or left out."""
+        if size < self.size:
+            block = -(-self.size // size)
+            block = block if -(-self.size // block) == size else self.size // size
+            return Axis(size, self.start + self.step * (block - 1) / 2, self.step * block)
+        block = -(-size // self.size)
+        return Axis(size, self.start - self.step * (1 - 1 / block) / 2, self.step / block)
 
     def nearest(self, pixel: float) -> int:
         """Which cell is centred nearest to a position in pixels."""
-        return min(max(round((pixel - self.start) / self.step), 0), self.count - 1)
+        return min(max(round((pixel - self.start) / self.step), 0), self.size - 1)
 
 
 class Cells(NamedTuple):
@@ -58,7 +59,7 @@ class Cells(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.down.count, self.across.count
+        return self.down.size, self.across.size
 
     def regrid(self, shape: tuple[int, int]) -> "Cells":
         return Cells(self.down.regrid(shape[0]), self.across.regrid(shape[1]))
@@ -180,7 +181,7 @@ def _indexed(cells: Cells, out: Tensor, x: Tensor, index: Any) -> Cells:
     if len(steps) != 2:
         return cells
     axes = (
-        Axis(-(-(axis.count - (part.start or 0)) // part.step), axis.start + axis.step * (part.start or 0),
+        Axis(-(-(axis.size - (part.start or 0)) // part.step), axis.start + axis.step * (part.start or 0),
              axis.step * part.step)
         for axis, part in zip(cells, steps, strict=True)
     )  # fmt: skip

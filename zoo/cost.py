@@ -1,7 +1,7 @@
 """What a forward pass costs, known before any weight is: parameters, multiply-adds, layers to look at.
 
-The model is built and run on the meta device, where tensors have shapes and no numbers: nothing is loaded or computed.
-The first count of a process takes a second longer: PyTorch imports what knows these shapes.
+The model is built and run on the meta device (zoo/meta.py): nothing is loaded or computed. The first count of a process
+takes a second longer: PyTorch imports what knows these shapes.
 """
 
 from dataclasses import dataclass
@@ -9,18 +9,15 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.catalogue import for_architecture
+from zoo.meta import OnMeta
 from zoo.probe import STAGES, Probe, probe, whole
 from zoo.registry import create, variant
 
 USUAL_SIDE = 224  # pixels; where neither the config nor a checkpoint names a size
-CIFAR_SIDE = 32  # the same, for the sizes called after CIFAR
-TAKES_MIXED = (torch.ops.aten.index, torch.ops.aten.index_put_)  # a mask's length is its values: it has to stay real
 
 
 @dataclass(frozen=True)
@@ -48,11 +45,8 @@ def cost(architecture: str, size: tuple[int, int] | None = None, num_classes: in
 def native_size(architecture: str) -> tuple[int, int]:
     """The size that an architecture is made for, else that of its first checkpoint. (height, width) in pixels."""
     _, cfg = variant(architecture)
-    size = getattr(cfg, "img_size", None)
-    if size is None:
-        usual = CIFAR_SIDE if architecture.endswith("_cifar") else USUAL_SIDE
-        size = next((c.size for c in for_architecture(architecture)), usual)
-    return (size, size) if isinstance(size, int) else size
+    side = getattr(cfg, "img_size", None)
+    return (side, side) if side else next((c.size for c in for_architecture(architecture)), (USUAL_SIDE, USUAL_SIDE))
 
 
 @lru_cache(4096)
@@ -75,25 +69,15 @@ def _forward(model: nn.Module, height: int, width: int) -> tuple[int, Probe]:
     return counter.flops // 2, seen
 
 
-class _Counter(TorchDispatchMode):
-    """Adds up the formulas of FlopCounterMode, which itself would hang hooks on every module of every thread.
-
-    Tables that a model makes from the picture's size alone are computed for real, on the CPU, even where it asks for
-    its own device: only numbers tell which slots of a window are padding. They turn to meta as they meet it.
-    """
+class _Counter(OnMeta):
+    """Adds up the formulas of FlopCounterMode, which itself would hang hooks on every module of every thread."""
 
     def __init__(self):
         super().__init__()
         self.flops = 0
         self.formulas = FlopCounterMode(display=False).flop_registry
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        if not tensors and "device" in kwargs:
-            kwargs = kwargs | {"device": "cpu"}
-        elif any(t.is_meta for t in tensors) and func.overloadpacket not in TAKES_MIXED:
-            args, kwargs = tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, (args, kwargs))
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
         formula = self.formulas.get(func.overloadpacket)
         if formula is None:
             with self:  # in inference mode, `linear` and its like come here whole: their parts have formulas

@@ -1,37 +1,108 @@
-"""Fold re-parameterised models for inference: what was trained as branches becomes single convolutions.
+"""Fold a model for inference: branches into single convolutions, batch norms into the layers that they follow.
 
-    fast = zoo.fuse(zoo.load("fastvit_t8.apple_in1k"))
+    fast = zoo.fuse(zoo.load("resnet50.a1_in1k"))
 
-The fused model says the same, up to rounding, in fewer steps; its keys are no longer a checkpoint's. Ding et al. 2021,
-"RepVGG: Making VGG-style ConvNets Great Again", arXiv:2101.03697, section 3.3.
+The fused model says the same, up to rounding, in fewer steps; its keys are no longer a checkpoint's. No family is known
+here. A block that folds in its own way has a method `folded()` (zoo/layers/reparam.py); which batch norm reads which
+convolution or linear layer is seen in one forward pass of a copy on the meta device. Ding et al. 2021, "RepVGG: Making
+VGG-style ConvNets Great Again", arXiv:2101.03697, section 3.3.
 """
 
 from copy import deepcopy
+from typing import Any
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from zoo.base import Backbone
-from zoo.layers.conv import ConvNorm
-from zoo.layers.reparam import fold_branches
+from zoo.layers.reparam import fold_norm
+from zoo.meta import OnMeta, meta_copy
+
+SIDE = 224  # of the image for the pass, where the model does not name one
+MAKERS = torch.conv1d, torch.conv2d, F.linear  # what a batch norm may be folded into, their weight the second argument
+ROWS = Tensor.flatten, Tensor.reshape, Tensor.view, torch.flatten, torch.reshape  # may keep a linear layer's rows
+SHAPED_AS = Tensor.reshape_as, Tensor.view_as, Tensor.expand_as  # read nothing of their second argument but its shape
+LAYERS = nn.Conv1d | nn.Conv2d | nn.Linear
+NORMS = nn.BatchNorm1d | nn.BatchNorm2d
 
 
-def fuse(model: Backbone) -> Backbone:
-    """Give a copy for inference in which branches, and the batch norms in them, are folded; the model stays as it is.
+def fuse(model: Backbone, size: tuple[int, int] | None = None) -> Backbone:
+    """Give a copy for inference in which branches and batch norms are folded; the model stays as it is.
 
-    A model without branches comes back as a plain copy but for batch norms that stand alone behind a convolution.
+    `size` (height, width) is an image that the model takes; its own size or 224 unless given. A batch norm stays where
+    it stands alone, or where something else reads what it reads. Raises what the model raises for a size it can't take.
     """
+    side = model.img_size or SIDE
     model = deepcopy(model).eval()
     with torch.no_grad():
-        _fuse_inside(model)
+        _fold_blocks(model)
+        for path, norm_path in _pairs(model, size or (side, side)):
+            _fold(model, path, norm_path)
     return model
 
 
-def _fuse_inside(module: nn.Module) -> None:
+def _fold_blocks(module: nn.Module) -> None:
     for name, child in list(module.named_children()):
         if callable(folded := getattr(child, "folded", None)):
             setattr(module, name, folded())
-        elif type(child) is ConvNorm and type(child.bn) is nn.BatchNorm2d:
-            setattr(module, name, fold_branches([child]))
         else:
-            _fuse_inside(child)
+            _fold_blocks(child)
+
+
+def _fold(model: nn.Module, path: str, norm_path: str) -> None:
+    """Fold a batch norm into the layer that it follows; of a norm with an activation, this is what stays."""
+    layer, norm = model.get_submodule(path), model.get_submodule(norm_path)
+    assert isinstance(layer, LAYERS) and isinstance(norm, NORMS)
+    trained = layer.weight.requires_grad
+    layer.weight, layer.bias = (nn.Parameter(t, trained) for t in fold_norm(layer.weight, layer.bias, norm))
+    parent, _, name = norm_path.rpartition(".")
+    setattr(model.get_submodule(parent), name, getattr(norm, "act", nn.Identity()))
+
+
+def _pairs(model: nn.Module, size: tuple[int, int]) -> list[tuple[str, str]]:
+    """Paths of each layer and the batch norm that alone reads what it makes, each run once a pass."""
+    copy = meta_copy(model)
+    with OnMeta(), _Readers(copy) as seen:
+        copy(torch.empty(1, 3, *size, device="meta", dtype=next(copy.parameters()).dtype))
+    makers, norms = list(seen.makers.values()), list(seen.norms.values())
+    return [
+        (maker, norm)
+        for out, maker in seen.makers.items()
+        if (norm := seen.norms.get(out)) and seen.reads[out] == 1 and makers.count(maker) == norms.count(norm) == 1
+    ]
+
+
+class _Readers(TorchFunctionMode):
+    """Notes which layer made a tensor, what reads it, and which batch norm does. Tensors are told apart by their id."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        modules = dict(model.named_modules())
+        self.layers = {id(m.weight): path for path, m in modules.items() if isinstance(m, LAYERS)}
+        self.statistics = {id(m.running_mean): path for path, m in modules.items() if isinstance(m, NORMS)}
+        self.makers: dict[int, str] = {}
+        self.reads: dict[int, int] = {}
+        self.norms: dict[int, str | None] = {}
+        self.rows: dict[int, int] = {}  # a linear layer's output seen in another shape, and the output itself
+        self.alive: list[Any] = []  # so that no id is used twice
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out: Any = func(*args, **(kwargs or {}))
+        if not isinstance(out, Tensor | tuple | list):  # a size or a device: nothing was read
+            return out
+        self.alive.append(out)
+        given = args[:1] if func in SHAPED_AS else (*args, *(kwargs or {}).values())
+        read = [self.rows.get(id(x), id(x)) for x in given if isinstance(x, Tensor)]
+        first = read[0] if read else 0
+        if func in ROWS and first in self.makers and isinstance(out, Tensor) and out.shape[-1] == args[0].shape[-1]:
+            self.rows[id(out)] = first
+            return out
+        for x in read:
+            self.reads[x] = self.reads.get(x, 0) + 1
+        if func is F.batch_norm:
+            self.norms[first] = self.statistics.get(id(args[1]))
+        elif func in MAKERS and (path := self.layers.get(id(args[1]))):
+            self.makers[id(out)] = path
+        return out

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from zoo.catalogue import Checkpoint
+from zoo.layers.embed import patchify
 
 BUDGET = 2**24  # pixels of a picture that is made on the way
 LONGEST = 2**20  # side of a picture: PIL's table of filter weights takes 32 bytes for each of its pixels
@@ -118,21 +119,6 @@ def size_within(image_size: Size, tokens: int, patch: int = 16) -> Size:
         width, height = image_size
         raise ValueError(f"A picture of {width}x{height} cannot be shown in {tokens} patches: allow more.")
     return rows * patch, columns * patch
-
-
-def patchify(x: Tensor, patch: int) -> Tensor:
-    """Cut pictures into patches, by rows. (B, C, H, W) -> (B, N, patch * patch * C), the channels of a pixel together.
-
-    Raises ValueError for a height or a width that `patch` does not divide.
-    """
-    height, width = x.shape[2:]
-    if height % patch or width % patch:
-        raise ValueError(
-            f"A picture of {height}x{width} cannot be cut into patches of {patch}x{patch}: "
-            f"choose a height and a width that {patch} divides."
-        )
-    x = x.unflatten(3, (-1, patch)).unflatten(2, (-1, patch))  # (B, C, rows, patch, columns, patch)
-    return x.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
 
 
 def view(image_size: Size, checkpoint: Checkpoint, size: int | Size | None = None) -> View:

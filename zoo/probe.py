@@ -1,6 +1,6 @@
 """Look into a model while it runs: attention weights and feature maps, for any number of threads at once.
 
-    with probe(x, taps={"cam"}, attention=whole, gradient=True) as seen:
+    with probe(model, x, taps={"cam"}, attention=whole, gradient=True) as seen:
         logits = model(x)
     seen.taps["cam"].value, seen.taps["cam"].cells, seen.attention[0].weights
 
@@ -14,6 +14,7 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -141,6 +142,15 @@ class Tap:
     order: Tensor | None = None  # for NLC: which token, after the prefix, is the patch in each row and column
     cells: Cells | None = None  # where its cells look, as far as the probe was told the image
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of its grid."""
+        if self.layout == "NLC":
+            assert self.grid is not None
+            return self.grid.shape
+        start = 2 if self.layout == "NCHW" else 1
+        return self.value.shape[start], self.value.shape[start + 1]
+
     def as_map(self, value: Tensor | None = None) -> Tensor:
         """See this tensor, or one of its shape such as its gradient, as an image. -> (B, C, H, W)."""
         x = self.value if value is None else value
@@ -162,13 +172,20 @@ class Probe:
     keep: Callable[[int, Tensor], Tensor] | None = None
     gradient: bool = False
     follow: Follow | None = None
+    cells: dict[str | int, Cells | None] = field(default_factory=dict)  # by tap, and by number of attention layer
     taps: dict[str, Tap] = field(default_factory=dict)
     attention: list[AttentionRecord] = field(default_factory=list)
+    layers: int = 0  # of attention that were passed
 
-    def cells(self, x: Tensor, shape: tuple[int, int]) -> Cells | None:
-        """Where the cells of a tensor look, seen as a grid of `shape`."""
-        found = self.follow.of(x) if self.follow and min(shape) else None
-        return found and found.regrid(shape)
+    def locate(self, name: str | int, x: Tensor, shape: tuple[int, int]) -> None:
+        """Note where the cells of a tensor look, seen as a grid of `shape`."""
+        if self.follow is not None:
+            found = self.follow.of(x) if min(shape) else None
+            self.cells[name] = found and found.regrid(shape)
+
+
+# Cells follow from a model's structure and the image's size alone: the first look at a size notes them for the others.
+_CELLS: WeakKeyDictionary[nn.Module, dict[tuple[int, int], dict[str | int, Cells | None]]] = WeakKeyDictionary()
 
 
 _PROBE: ContextVar[Probe | None] = ContextVar("zoo_probe", default=None)
@@ -183,6 +200,7 @@ def whole(layer: int, weights: Tensor) -> Tensor:
 
 @contextmanager
 def probe(
+    model: nn.Module | None = None,
     image: Tensor | None = None,
     taps: Collection[str] = (),
     attention: Callable[[int, Tensor], Tensor] | None = None,
@@ -190,17 +208,25 @@ def probe(
 ) -> Iterator[Probe]:
     """Record the named taps, and attention if asked, of the one forward pass run inside.
 
-    `image` is what the model will be called with: given it, the probe follows where cells look (zoo/cells.py).
+    Given the model and the image that it is called with, what is recorded knows where its cells look (zoo/cells.py).
     `attention` is called with the number of the layer, from 0, and its weights (B * W, heads, Q, K); what it gives is
     recorded. `whole` keeps all, which a large model may have no memory for: a mean over heads is often enough.
     With `gradient`, recorded tensors can be differentiated against. If nothing before them needs a gradient (frozen
     parameters, a plain image), the graph starts there, so that a gradient costs only the layers after the tap.
     """
-    seen = Probe(taps, attention, gradient, None if image is None else Follow(image))
+    seen = Probe(taps, attention, gradient)
+    known: dict[tuple[int, int], dict[str | int, Cells | None]] = {}
+    size = (0, 0) if image is None else (image.shape[2], image.shape[3])
+    if model is not None and image is not None:
+        known = _CELLS.setdefault(model, {})
+        seen.cells = known.get(size, {})
+        seen.follow = None if seen.cells else Follow(image)
     token = _PROBE.set(seen)
     try:
         with seen.follow or nullcontext():
             yield seen
+        if any(seen.cells.values()):  # the whole pass was followed
+            known[size] = seen.cells
     finally:
         _PROBE.reset(token)
 
@@ -241,15 +267,15 @@ def tap(name: str, x: Tensor, layout: Layout, grid: Grid | None = None, order: T
     the prefix. Raises ValueError for a name that this pass has used already.
     """
     seen = _PROBE.get()
-    if seen is None or name not in seen.wanted:
+    if seen is None:
+        return x
+    seen.locate(name, x, Tap(x, layout, grid).shape)
+    if name not in seen.wanted:
         return x
     if name in seen.taps:
         raise ValueError(f"The tap {name!r} is named twice in one forward pass: give each place a name of its own.")
     x = _leaf(x, seen)
-    found = Tap(x, layout, grid, order)
-    height, width = found.as_map().shape[2:]
-    found.cells = seen.cells(x, (height, width))
-    seen.taps[name] = found
+    seen.taps[name] = Tap(x, layout, grid, order, seen.cells.get(name))
     return x.clone()  # so that no later in-place layer can change what was recorded
 
 
@@ -266,20 +292,20 @@ def attend(
     All attention in the zoo goes through here. `layer` is the module that asks; `geometry` is called only when somebody
     looks, and is None for attention between channels; `fast` gives the same result in a way that shows no weights.
     """
-    seen = _PROBE.get()
-    if seen is not None and seen.keep is None:
-        seen = None
-    frozen = _FREEZE_ATTENTION.get()
-    if seen is None and not frozen and fast is not None:
+    seen, frozen = _PROBE.get(), _FREEZE_ATTENTION.get()
+    if seen is not None:
+        if seen.follow is not None and geometry is not None:
+            seen.locate(seen.layers, v, geometry().k_grid.shape)
+        seen.layers += 1
+    if fast is not None and not frozen and (seen is None or seen.keep is None):
         return fast()
     found = weights()
     if frozen:
         found = found.detach()
     if seen is not None and seen.keep is not None:
-        found = _leaf(found, seen)
-        where = geometry and geometry()
-        cells = where and seen.cells(v, where.k_grid.shape)
-        seen.attention.append(AttentionRecord(layer, seen.keep(len(seen.attention), found), where, cells))
+        found, number = _leaf(found, seen), seen.layers - 1
+        kept = seen.keep(number, found)
+        seen.attention.append(AttentionRecord(layer, kept, geometry and geometry(), seen.cells.get(number)))
     return found @ v
 
 

@@ -3,7 +3,7 @@
 import difflib
 import fnmatch
 import importlib
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,9 +58,7 @@ def create_from(name: str, state_dict: dict[str, Tensor], **overrides: Any) -> B
     What the tensors say (number of classes, picture size) goes before the variant's defaults, `overrides` before both.
     """
     model, cfg = variant(name)
-    known = {f.name for f in fields(cfg)}
-    fitted = {k: v for k, v in model.fit(cfg, state_dict).items() if k in known}
     with torch.device("meta"):
-        built = create(name, **(fitted | overrides))
+        built = create(name, **(model.fit(cfg, state_dict) | overrides))
     built.load_state_dict(state_dict, strict=True, assign=True)
     return built

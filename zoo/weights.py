@@ -132,9 +132,8 @@ def _misfit(architecture: str, state: dict[str, Tensor], overrides: dict[str, An
     """Say in one clause how a state dict differs from what the architecture asks for; None where it does not."""
     model, cfg = variant(architecture)
     try:
-        fitted = {k: v for k, v in model.fit(cfg, state).items() if hasattr(cfg, k)}
         with torch.device("meta"):
-            built = create(architecture, **(fitted | overrides))
+            built = create(architecture, **(model.fit(cfg, state) | overrides))
     except _FOREIGN:
         with torch.device("meta"):
             built = create(architecture)

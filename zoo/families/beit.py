@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from zoo.families import eva, vit
 from zoo.families.eva import Config, Eva
+from zoo.families.vit import Tokens
+from zoo.layers.adapt import Layout
 from zoo.layers.relative_position import offsets, relative_bias, table_side
 from zoo.probe import Grid
 from zoo.registry import register
@@ -24,8 +26,8 @@ from zoo.registry import register
 class Attention(eva.Attention):
     """Every token reads every token, biased by their offset. (B, N, C) -> (B, N, C)."""
 
-    def __init__(self, cfg: Config):
-        super().__init__(cfg)
+    def __init__(self, index: int, cfg: Config):
+        super().__init__(index, cfg)
         self.side = cfg.img_size // cfg.patch
         rows = (2 * self.side - 1) ** 2 + 3  # the last three are the class token's
         self.relative_position_bias_table = nn.Parameter(torch.zeros(rows, cfg.num_heads))
@@ -37,35 +39,24 @@ class Attention(eva.Attention):
         return relative_bias(table, self.side, grid.shape, index)[None]
 
 
-class Block(eva.Block):
-    """(B, N, C) -> (B, N, C)."""
-
-    def __init__(self, index: int, drop_path: float, cfg: Config):
-        super().__init__(index, drop_path, cfg)
-        self.attn = Attention(cfg)
-
-
 class Beit(Eva):
     """Image (B, 3, H, W) -> tokens (B, N, dim) -> logits (B, num_classes).
 
     Any H and W that the patch divides: the tables are resized to the grid.
     """
 
+    # The size of the image tells the indices into the tables.
+    layouts = (*Eva.layouts, Layout(unused=r"relative_position_index$"))
+
     @classmethod
     def fit(cls, cfg: vit.Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
-        """Read off the number of classes and, from the first block's table, the (square) picture's size."""
+        """Read off the number of classes and, from the first block's table, the (square) image's size."""
         fitted = super().fit(cfg, state_dict)
         table = state_dict.get("blocks.0.attn.relative_position_bias_table")
         return fitted if table is None else fitted | {"img_size": table_side(table, class_token=True) * cfg.patch}
 
-    @classmethod
-    def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Leave out the indices into the tables, which the picture's size tells."""
-        state = super().adapt(state_dict)
-        return {key: value for key, value in state.items() if not key.endswith("relative_position_index")}
 
-
-BASE = Config(layer_scale=0.1, place_table=False, pool="mean", head_norm=True, block=Block)
+BASE = Config(layer_scale=0.1, tokens=Tokens(places=None), readout="mean_norm", attention=Attention)
 LARGE = replace(BASE, dim=1024, depth=24, num_heads=16, layer_scale=1e-5)
 
 VARIANTS = {

@@ -1,4 +1,4 @@
-"""BEiT-3: one transformer for pictures, texts and pairs; this is the half that reads pictures.
+"""BEiT-3: one transformer for images, texts and pairs; this is the half that reads images.
 
 All share the attention, each kind of input has an MLP of its own, and what is hidden in any of them is to be filled in.
 For so large a model norms keep the signal in bounds inside attention and MLP, before the last linear layer of each.
@@ -12,29 +12,34 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from zoo.families.eva import Config, Eva
+from zoo.families.eva import Attention, Config, Eva
+from zoo.layers.adapt import Layout
 from zoo.layers.mlp import Mlp
 from zoo.layers.norm import LayerNorm
 from zoo.registry import register
 
-RENAMED = (
-    (".A.", "."),
-    ("beit3.", ""),
-    ("encoder.", ""),
-    ("vision_embed.cls_token", "cls_token"),
-    ("vision_embed.", "patch_embed."),
-    ("embed_positions.weight", "pos_embed"),
-    ("layers.", "blocks."),
-    ("self_attn_layer_norm.", "norm1."),
-    ("final_layer_norm.", "norm2."),
-    ("self_attn.", "attn."),
-    ("inner_attn_ln.", "norm."),
-    ("out_proj.", "proj."),
-    ("ffn_layernorm.", "norm."),
-    ("ffn.", "mlp."),
-)
-UNUSED = "text_embed.", "vision_embed.mask_token"
 NORM = partial(LayerNorm, eps=1e-5)
+# microsoft/unilm's files: of each pair of layers A is for images, B for texts.
+UNILM = Layout(
+    marker=r"^beit3\.",
+    unused=r"\.B\.|^beit3\.text_embed\.|^beit3\.vision_embed\.mask_token$",
+    renamed=(
+        (r"\.A\.", "."),
+        (r"^beit3\.(encoder\.)?", ""),
+        (r"^vision_embed\.cls_token", "cls_token"),
+        (r"^vision_embed\.", "patch_embed."),
+        (r"^embed_positions\.weight", "pos_embed"),
+        (r"^layers\.", "blocks."),
+        (r"self_attn_layer_norm\.", "norm1."),
+        (r"final_layer_norm\.", "norm2."),
+        (r"self_attn\.", "attn."),
+        (r"inner_attn_ln\.", "norm."),
+        (r"out_proj\.", "proj."),
+        (r"ffn_layernorm\.", "norm."),
+        (r"ffn\.", "mlp."),
+    ),
+    reshaped={"pos_embed": lambda table: table[None, 2:]},  # two rows that no token ever stands on
+)
 
 
 class NormedMlp(Mlp):
@@ -51,25 +56,19 @@ class NormedMlp(Mlp):
 class Beit3(Eva):
     """The model, which also reads the original files."""
 
+    layouts = (*Eva.layouts, UNILM)
+
     @classmethod
     def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Rename microsoft/unilm's keys; of each pair of layers A is the pictures', B the texts'."""
-        if not any(key.startswith("beit3.") for key in state_dict):
-            return super().adapt(state_dict)
-        state = {}
-        for key, value in state_dict.items():
-            if ".B." in key or key.startswith(tuple(f"beit3.{part}" for part in UNUSED)):
-                continue
-            for old, new in RENAMED:
-                key = key.replace(old, new)
-            state[key] = value[None, 2:] if key == "pos_embed" else value  # two rows that no token ever stands on
+        """Read microsoft/unilm's files too, in which queries, keys and values have a matrix each."""
+        state = super().adapt(state_dict)
         for key in [key for key in state if ".q_proj." in key]:
             parts = [state.pop(key.replace(".q_proj.", f".{part}_proj.")) for part in "qkv"]
             state[key.replace(".q_proj.", ".qkv.")] = torch.cat(parts)
         return state
 
 
-BASE = Config(k_bias=True, attn_norm=True, pool="mean", head_norm=True, norm=NORM, mlp=NormedMlp)
+BASE = Config(attention=partial(Attention, biased="qkv", normed=True), readout="mean_norm", norm=NORM, mlp=NormedMlp)
 LARGE = replace(BASE, dim=1024, depth=24, num_heads=16)
 GIANT = replace(BASE, dim=1408, depth=40, num_heads=16, mlp_ratio=48 / 11, patch=14)
 

@@ -8,20 +8,39 @@ What makes depth trainable is gamma, a learned factor a channel that starts near
 2021, "Going deeper with Image Transformers", arXiv:2103.17239. Talking heads: Shazeer et al. 2020, arXiv:2003.02436.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from zoo.families import vit
-from zoo.families.vit import ViT
+from zoo import base
+from zoo.base import Backbone
 from zoo.layers.class_attention import ClassAttention
 from zoo.layers.drop import DropPath
+from zoo.layers.embed import PatchEmbed, position_table, resize_positions
+from zoo.layers.head import classifier
+from zoo.layers.init import init_linear
+from zoo.layers.mlp import Mlp
+from zoo.layers.norm import LayerNorm
 from zoo.layers.talking_heads import TalkingHeadsAttention
 from zoo.probe import Grid, tap
 from zoo.registry import register
+
+CLASS_DEPTH = 2  # class blocks
+MLP_RATIO = 4  # hidden width of an MLP over dim
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(base.Config):
+    """What tells one CaiT from another."""
+
+    dim: int
+    depth: int  # blocks
+    num_heads: int
+    patch: int = 16  # side of a patch, pixels
+    img_size: int = 224  # side of the image that the position table was learned on, pixels
+    layer_scale: float = 1e-5  # where gamma starts
 
 
 class Block(nn.Module):
@@ -29,15 +48,15 @@ class Block(nn.Module):
 
     attention: ClassVar[type[nn.Module]] = TalkingHeadsAttention
 
-    def __init__(self, index: int, drop_path: float, cfg: "Config"):
+    def __init__(self, drop_path: float, cfg: Config):
         super().__init__()
-        self.norm1 = cfg.norm(cfg.dim)
-        self.attn = self.attention(cfg.dim, cfg.num_heads, cfg.qkv_bias)
-        self.norm2 = cfg.norm(cfg.dim)
-        self.mlp = cfg.mlp(cfg.dim, int(cfg.dim * cfg.mlp_ratio))
+        self.norm1 = LayerNorm(cfg.dim)
+        self.attn = self.attention(cfg.dim, cfg.num_heads)
+        self.norm2 = LayerNorm(cfg.dim)
+        self.mlp = Mlp(cfg.dim, MLP_RATIO * cfg.dim)
         self.gamma_1 = nn.Parameter(cfg.layer_scale * torch.ones(cfg.dim))
         self.gamma_2 = nn.Parameter(cfg.layer_scale * torch.ones(cfg.dim))
-        self.drop_path = DropPath(cfg.drop_path)  # the same in all blocks, as the paper has it
+        self.drop_path = DropPath(drop_path)
 
     def update(self, x: Tensor, y: Tensor) -> Tensor:
         """Add to x what it read, y, then what the MLP makes of it. (B, N, C) each."""
@@ -58,56 +77,59 @@ class ClassBlock(Block):
         return torch.cat([token, x[:, 1:]], 1)
 
 
-@dataclass(frozen=True)
-class Config(vit.Config):
-    """What tells one CaiT from another: a ViT's, and this."""
-
-    class_depth: int = 2  # class blocks
-    layer_scale: float = 1e-5
-    place_prefix: bool = False
-    block: Callable[[int, float, Any], nn.Module] = Block  # of (index, drop_path, cfg)
-
-
-class CaiT(ViT):
+class CaiT(Backbone):
     """Image (B, 3, H, W) -> tokens (B, 1 + N, dim) -> logits (B, num_classes).
 
     Any H and W that the patch divides: the position table is resized to the grid.
     """
 
+    readout = "token"
+    classifier_key = "head"
+
     def __init__(self, cfg: Config):
-        super().__init__(cfg)
-        quiet = replace(cfg, drop_path=0.0)
-        self.blocks_token_only = nn.ModuleList(ClassBlock(i, 0.0, quiet) for i in range(cfg.class_depth))
-        self.blocks_token_only.apply(vit.init_linear)
-        nn.init.trunc_normal_(self.get_parameter("cls_token"), std=0.02)
+        super().__init__()
+        self.num_features, self.num_classes = cfg.dim, cfg.num_classes
+        side = cfg.img_size // cfg.patch
+        self.table_grid = side, side
+        self.patch_embed = PatchEmbed(cfg.patch, cfg.dim)
+        self.pos_embed = position_table(side * side, cfg.dim)
+        # The rate is the same in all blocks, as the paper has it.
+        self.blocks = nn.Sequential(*(Block(cfg.drop_path, cfg) for _ in range(cfg.depth)))
+        self.cls_token = position_table(1, cfg.dim)
+        self.blocks_token_only = nn.ModuleList(ClassBlock(0.0, cfg) for _ in range(CLASS_DEPTH))
+        self.norm = LayerNorm(cfg.dim)
+        self.head_drop = nn.Dropout(cfg.drop)
+        self.head = classifier(cfg.dim, cfg.num_classes)
+        self.apply(init_linear)
 
     @classmethod
-    def prefix_length(cls, cfg: vit.Config) -> int:
-        """No token stands before the patches while they read each other."""
-        return 0
+    def fit(cls, cfg: Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
+        """Read off the number of classes and, from the position table, the (square) image's size."""
+        fitted, table = super().fit(cfg, state_dict), state_dict.get("pos_embed")
+        return fitted if table is None else fitted | {"img_size": round(table.shape[1] ** 0.5) * cfg.patch}
 
-    def prefix_tokens(self) -> list[Tensor]:
-        return []
-
-    def encode(self, x: Tensor) -> tuple[Tensor, Grid]:
-        """(B, 3, H, W) -> tokens (B, 1 + N, dim) behind the last norm, and where they stand."""
-        x, grid = self.embed(x)
+    def forward_features(self, x: Tensor) -> Tensor:
+        x = self.patch_embed(x)
+        grid = Grid(0, *x.shape[2:])
+        x = x.flatten(2).transpose(1, 2) + resize_positions(self.pos_embed, self.table_grid, grid.shape)
         for i, block in enumerate(self.blocks, 1):
             x = tap(f"stage{i}", block(x, grid), "NLC", grid)
-        x, grid = self.ask(tap("cam", x, "NLC", grid), grid)
-        return self.norm(x), grid
+        return self.norm(self.ask(tap("cam", x, "NLC", grid), grid))
 
-    def ask(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
-        """Let the class token read the patches. (B, N, dim) -> tokens (B, 1 + N, dim), and where they stand."""
-        (token,) = super().prefix_tokens()
-        x, grid = torch.cat([token.expand(len(x), -1, -1), x], 1), grid._replace(prefix=1)
+    def ask(self, x: Tensor, grid: Grid) -> Tensor:
+        """Let the class token read the patches. (B, N, dim) -> tokens (B, 1 + N, dim)."""
+        x, grid = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1), grid._replace(prefix=1)
         for i, block in enumerate(self.blocks_token_only, 1 + len(self.blocks)):
             x = tap(f"stage{i}", block(x, grid), "NLC", grid)
-        return x, grid
+        return x
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        x = self.head_drop(x[:, 0])
+        return x if pre_logits else self.head(x)
 
     def read(self, tokens: Tensor, grid: Grid) -> Tensor:
-        """Read logits from the tokens behind any block; where no class token is among them, it asks first."""
-        return super().read(tokens if grid.prefix else self.ask(tokens, grid)[0], grid)
+        """Read logits from the tokens after any block; where no class token is among them, it asks first."""
+        return self.forward_head(self.norm(tokens if grid.prefix else self.ask(tokens, grid)))
 
 
 XXS24 = Config(dim=192, depth=24, num_heads=4)

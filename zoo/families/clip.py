@@ -1,4 +1,4 @@
-"""CLIP's picture encoder: a ViT that learned from captions which pictures and sentences belong together.
+"""CLIP's image encoder: a ViT that learned from captions which images and sentences belong together.
 
     patches (no bias) -> + places -> norm -> blocks -> norm -> class token -> the space that words share
 
@@ -9,56 +9,43 @@ the last layer has 512 to 1,280 outputs, they are no classes but that space. The
 from dataclasses import replace
 from functools import partial
 
-import torch
-from torch import Tensor
-
-from zoo.families.vit import Config, ViT
+from zoo.families.vit import Config, Tokens, ViT
 from zoo.layers.act import QuickGelu
+from zoo.layers.adapt import Layout
+from zoo.layers.embed import PatchEmbed
 from zoo.layers.mlp import Mlp
 from zoo.layers.norm import LayerNorm
 from zoo.registry import register
 
-RENAMED = (
-    ("conv1.", "patch_embed.proj."),
-    ("positional_embedding", "pos_embed"),
-    ("class_embedding", "cls_token"),
-    ("transformer.resblocks.", "blocks."),
-    ("ln_pre", "norm_pre"),
-    ("ln_post", "norm"),
-    ("ln_", "norm"),
-    ("in_proj_", "qkv."),
-    ("out_proj", "proj"),
-    ("mlp.c_fc", "mlp.fc1"),
-    ("mlp.c_proj", "mlp.fc2"),
+OPENAI = Layout(  # a text encoder lies beside the images'
+    marker=r"^(module\.)?visual\.class_embedding$",
+    under=r"(module\.)?visual\.",
+    projection=r"^proj$",
+    renamed=(
+        (r"^conv1\.", "patch_embed.proj."),
+        (r"^positional_embedding$", "pos_embed"),
+        (r"^class_embedding$", "cls_token"),
+        (r"^transformer\.resblocks\.", "blocks."),
+        (r"^ln_pre\.", "norm_pre."),
+        (r"^ln_post\.", "norm."),
+        (r"\.ln_(\d)\.", r".norm\1."),
+        (r"in_proj_", "qkv."),
+        (r"out_proj\.", "proj."),
+        (r"mlp\.c_fc\.", "mlp.fc1."),
+        (r"mlp\.c_proj\.", "mlp.fc2."),
+    ),
+    reshaped={"cls_token": lambda token: token.view(1, 1, -1), "pos_embed": lambda table: table[None]},
 )
 
 
 class ClipViT(ViT):
-    """A ViT that also reads the files of OpenAI and open_clip, in which a text encoder lies beside it."""
+    """A ViT that also reads the files of OpenAI and open_clip."""
 
-    @classmethod
-    def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        for prefix in ("visual.", "module.visual."):
-            if f"{prefix}class_embedding" in state_dict:
-                return _from_openai({k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)})
-        return super().adapt(state_dict)
-
-
-def _from_openai(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    state = {}
-    for key, value in state_dict.items():
-        if key == "proj":  # (dim, classes), applied from the right and without a bias
-            state["head.weight"], state["head.bias"] = value.T, torch.zeros(value.shape[1])
-            continue
-        for old, new in RENAMED:
-            key = key.replace(old, new)
-        shape = {"cls_token": (1, 1, -1), "pos_embed": (1, *value.shape)}.get(key)
-        state[key] = value.view(shape) if shape else value
-    return state
+    layouts = (*ViT.layouts, OPENAI)
 
 
 QUICK = partial(Mlp, act=QuickGelu)
-CLIP = Config(pre_norm=True, norm=partial(LayerNorm, eps=1e-5))
+CLIP = Config(embed=partial(PatchEmbed, bias=False), tokens=Tokens(norm=True), norm=partial(LayerNorm, eps=1e-5))
 B32 = replace(CLIP, patch=32)
 L14 = replace(CLIP, dim=1024, depth=24, num_heads=16, patch=14)
 H14 = replace(CLIP, dim=1280, depth=32, num_heads=16, patch=14)

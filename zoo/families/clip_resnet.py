@@ -1,81 +1,65 @@
-"""CLIP's other picture encoder: a ResNet that halves by means, read out by attention in place of the mean.
+"""CLIP's other image encoder: a ResNet that halves by means, read out by attention in place of the mean.
 
     image -> three 3x3 convs, 2x2 mean (H/4) -> 4 stages of bottlenecks (H/32) -> the grid's mean before it, + places
     -> the mean asks, it and every place answer -> the space that words share
 
-Every stride but the stem's first is a 2x2 mean: behind the 3x3 conv of a branch, before the 1x1 conv of its shortcut.
+Every stride but the stem's first is a 2x2 mean: after the 3x3 conv of a branch, before the 1x1 conv of its shortcut.
 Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision", arXiv:2103.00020, section
 2.4. x4, x16 and x64 take about so many times the work of a ResNet-50. The gap rows are timm's: the trunk alone, read
 out by the mean.
 """
 
 import math
-import re
+from collections import OrderedDict
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zoo.base import Backbone
-from zoo.families.resnet_aa import HalveByMean
+from zoo import base
+from zoo.base import CONVOLUTIONS, Backbone
+from zoo.layers.adapt import Layout
+from zoo.layers.conv import ConvNorm
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.embed import resize_positions
 from zoo.layers.head import ClassifierHead, classifier
+from zoo.layers.pool import HalveByMean
 from zoo.probe import Geometry, Grid, attention, tap
 from zoo.registry import register
 
 HEAD_DIM = 64
-# From OpenAI's names to ours, one after the other.
-RENAMED = (
-    *((rf"^layer{i + 1}\.", f"stages.{i}.") for i in range(4)),
-    (r"\.(conv|bn)([13])\.", r".conv\2_1x1.\1."),
-    (r"\.(conv|bn)2\.", r".conv2_kxk.\1."),
-    (r"\.downsample\.0\.", ".shortcut.conv.conv."),
-    (r"\.downsample\.1\.", ".shortcut.conv.bn."),
-    (r"^(conv|bn)(\d)\.", r"stem.conv\2.\1."),
-    (r"^attnpool\.positional_embedding", "head.pos_embed"),
-    (r"^attnpool\.([qkv])_proj", r"head.\1"),
-    (r"^attnpool\.c_proj", "head.proj"),
+RELU = partial(nn.ReLU, inplace=True)
+OPENAI = Layout(  # a text encoder lies beside the images'
+    marker=r"^visual\.conv1\.weight$",
+    under=r"visual\.",
+    renamed=(
+        *((rf"^layer{i + 1}\.", f"stages.{i}.") for i in range(4)),
+        (r"\.(conv|bn)([13])\.", r".conv\2_1x1.\1."),
+        (r"\.(conv|bn)2\.", r".conv2_kxk.\1."),
+        (r"\.downsample\.0\.", ".shortcut.conv.conv."),
+        (r"\.downsample\.1\.", ".shortcut.conv.bn."),
+        (r"^(conv|bn)(\d)\.", r"stem.conv\2.\1."),
+        (r"^attnpool\.positional_embedding", "head.pos_embed"),
+        (r"^attnpool\.([qkv])_proj", r"head.\1"),
+        (r"^attnpool\.c_proj", "head.proj"),
+    ),
 )
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(base.Config):
     """What tells one CLIP ResNet from another."""
 
-    depths: tuple[int, ...] = (3, 4, 6, 3)  # blocks in each stage
+    depths: tuple[int, ...]  # blocks in each stage
     width: float = 1.0  # times 64, 128, 256, 512: channels inside the blocks, which give four times as many
-    img_size: int = 224  # side of the picture that the position table was learned on, pixels
-    num_classes: int = 1024
-    drop_path: float = 0.0
 
 
-class ConvNorm(nn.Module):
-    """conv -> batch norm -> relu -> (2x2 mean). (B, dim_in, H, W) -> (B, dim, H/stride, W/stride)."""
-
-    def __init__(self, dim_in: int, dim: int, kernel: int, stride: int = 1, act: bool = True, halve: bool = False):
-        super().__init__()
-        self.act = act
-        self.conv = nn.Conv2d(dim_in, dim, kernel, stride, kernel // 2, bias=False)
-        self.bn = nn.BatchNorm2d(dim)
-        self.aa = HalveByMean() if halve else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.bn(self.conv(x))
-        return self.aa(x.relu_() if self.act else x)
-
-
-class Shortcut(nn.Module):
+def shortcut(dim_in: int, dim: int, halve: bool) -> nn.Sequential:
     """(B, dim_in, H, W) -> (B, dim, H, W), or half the grid."""
-
-    def __init__(self, dim_in: int, dim: int, halve: bool):
-        super().__init__()
-        self.pool = HalveByMean() if halve else nn.Identity()
-        self.conv = ConvNorm(dim_in, dim, 1, act=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(self.pool(x))
+    pool = HalveByMean() if halve else nn.Identity()
+    return nn.Sequential(OrderedDict(pool=pool, conv=ConvNorm(dim_in, dim, 1)))
 
 
 class Bottleneck(nn.Module):
@@ -83,14 +67,16 @@ class Bottleneck(nn.Module):
 
     def __init__(self, dim_in: int, dim: int, halve: bool, drop_path: float):
         super().__init__()
-        self.shortcut = Shortcut(dim_in, 4 * dim, halve) if dim_in != 4 * dim else nn.Identity()
-        self.conv1_1x1 = ConvNorm(dim_in, dim, 1)
-        self.conv2_kxk = ConvNorm(dim, dim, 3, halve=halve)
-        self.conv3_1x1 = ConvNorm(dim, 4 * dim, 1, act=False)
+        self.shortcut = shortcut(dim_in, 4 * dim, halve) if dim_in != 4 * dim else nn.Identity()
+        self.conv1_1x1 = ConvNorm(dim_in, dim, 1, act=RELU)
+        self.conv2_kxk = ConvNorm(dim, dim, 3, act=RELU)
+        self.halve = HalveByMean() if halve else nn.Identity()
+        self.conv3_1x1 = ConvNorm(dim, 4 * dim, 1)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.drop_path(self.conv3_1x1(self.conv2_kxk(self.conv1_1x1(x))))
+        y = self.halve(self.conv2_kxk(self.conv1_1x1(x)))
+        y = self.drop_path(self.conv3_1x1(y))
         y += self.shortcut(x)
         return y.relu_()
 
@@ -101,10 +87,11 @@ class AttentionPool2d(nn.Module):
     `side` is that of the grid that the position table was learned on; for another it is resized.
     """
 
-    def __init__(self, dim: int, side: int, num_classes: int):
+    def __init__(self, dim: int, side: int, num_classes: int, drop: float = 0.0):
         super().__init__()
         self.table_grid, self.num_heads = (side, side), dim // HEAD_DIM
         self.q, self.k, self.v = (nn.Linear(dim, dim) for _ in range(3))
+        self.drop = nn.Dropout(drop)
         self.proj = classifier(dim, num_classes)
         self.pos_embed = nn.Parameter(torch.randn(1 + side * side, dim) * dim**-0.5)
 
@@ -120,7 +107,7 @@ class AttentionPool2d(nn.Module):
             query, keys = torch.zeros(1, 1, dtype=torch.long), torch.arange(grid.tokens)[None]
             return Geometry(query, keys, Grid(1, 0, 0), grid)
 
-        x = attention(q, k, v, layer=self, geometry=geometry).transpose(1, 2).flatten(1)
+        x = self.drop(attention(q, k, v, layer=self, geometry=geometry).transpose(1, 2).flatten(1))
         return x if pre_logits else self.proj(x)
 
 
@@ -132,14 +119,19 @@ class ClipResNet(Backbone):
 
     readout = "attention_pool"
     classifier_key = "head.proj"
+    layouts = (OPENAI,)
 
     def __init__(self, cfg: Config):
         super().__init__()
         dim = int(64 * cfg.width)
-        self.stem = nn.Sequential()
-        for i, (dim_in, dim_out) in enumerate(((3, dim // 2), (dim // 2, dim // 2), (dim // 2, dim)), 1):
-            self.stem.add_module(f"conv{i}", ConvNorm(dim_in, dim_out, 3, 2 if i == 1 else 1))
-        self.stem.add_module("pool", nn.AvgPool2d(2))
+        self.stem = nn.Sequential(
+            OrderedDict(
+                conv1=ConvNorm(3, dim // 2, 3, 2, act=RELU),
+                conv2=ConvNorm(dim // 2, dim // 2, 3, act=RELU),
+                conv3=ConvNorm(dim // 2, dim, 3, act=RELU),
+                pool=nn.AvgPool2d(2),
+            )
+        )
         self.stages = nn.Sequential()
         dim_in = dim
         for i, rates in enumerate(drop_path_rates(cfg.drop_path, cfg.depths)):
@@ -153,27 +145,14 @@ class ClipResNet(Backbone):
 
     @staticmethod
     def make_head(dim: int, cfg: Config) -> nn.Module:
-        return AttentionPool2d(dim, cfg.img_size // 32, cfg.num_classes)
+        assert cfg.img_size is not None
+        return AttentionPool2d(dim, cfg.img_size // 32, cfg.num_classes, cfg.drop)
 
     @classmethod
     def fit(cls, cfg: Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
-        """Read off the number of classes and, from the rows of the position table, the (square) picture's size."""
+        """Read off the number of classes and, from the rows of the position table, the (square) image's size."""
         fitted, table = super().fit(cfg, state_dict), state_dict.get("head.pos_embed")
         return fitted if table is None else fitted | {"img_size": 32 * math.isqrt(len(table) - 1)}
-
-    @classmethod
-    def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Read the files of OpenAI and open_clip, too, in which a text encoder lies beside this one."""
-        if "visual.conv1.weight" not in state_dict:
-            return super().adapt(state_dict)
-        state = {}
-        for key, value in state_dict.items():
-            if key.startswith("visual."):
-                key = key.removeprefix("visual.")
-                for old, new in RENAMED:
-                    key = re.sub(old, new, key)
-                state[key] = value
-        return state
 
     def forward_features(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -187,23 +166,20 @@ class ClipResNetGap(ClipResNet):
 
     readout = "mean"
     classifier_key = "head.fc"
-    no_attention = "it is made of convolutions alone"
+    layouts = (replace(OPENAI, unused=r"^attnpool\."),)
+    no_attention = CONVOLUTIONS
 
     @staticmethod
     def make_head(dim: int, cfg: Config) -> nn.Module:
-        return ClassifierHead(dim, cfg.num_classes)
-
-    @classmethod
-    def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Leave out the attention that read the trunk out."""
-        return super().adapt({k: v for k, v in state_dict.items() if not k.startswith("visual.attnpool.")})
+        return ClassifierHead(dim, cfg.num_classes, cfg.drop)
 
 
-RESNET50 = Config()
-RESNET101 = Config((3, 4, 23, 3), num_classes=512)
+RESNET50 = Config((3, 4, 6, 3), img_size=224, num_classes=1024)
+RESNET101 = Config((3, 4, 23, 3), img_size=224, num_classes=512)
 RESNET50X4 = Config((4, 6, 10, 6), width=1.25, img_size=288, num_classes=640)
 RESNET50X16 = Config((6, 8, 18, 8), width=1.5, img_size=384, num_classes=768)
-RESNET50X64 = Config((3, 15, 36, 10), width=2.0, img_size=448)
+RESNET50X64 = Config((3, 15, 36, 10), width=2.0, img_size=448, num_classes=1024)
+gap = partial(replace, num_classes=0, img_size=None)
 
 POOLED = {
     "resnet50_clip": RESNET50,
@@ -213,11 +189,11 @@ POOLED = {
     "resnet50x64_clip": RESNET50X64,
 }
 MEAN = {
-    "resnet50_clip_gap": replace(RESNET50, num_classes=0),
-    "resnet101_clip_gap": replace(RESNET101, num_classes=0),
-    "resnet50x4_clip_gap": replace(RESNET50X4, num_classes=0),
-    "resnet50x16_clip_gap": replace(RESNET50X16, num_classes=0),
-    "resnet50x64_clip_gap": replace(RESNET50X64, num_classes=0),
+    "resnet50_clip_gap": gap(RESNET50),
+    "resnet101_clip_gap": gap(RESNET101),
+    "resnet50x4_clip_gap": gap(RESNET50X4),
+    "resnet50x16_clip_gap": gap(RESNET50X16),
+    "resnet50x64_clip_gap": gap(RESNET50X64),
 }
 VARIANTS = POOLED | MEAN
 register(ClipResNet, POOLED)

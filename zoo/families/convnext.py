@@ -5,7 +5,7 @@
 
 V1: Liu et al. 2022, "A ConvNet for the 2020s", arXiv:2201.03545. V2 adds GRN and drops gamma: Woo et al. 2023,
 arXiv:2301.00808. V1's sizes under tiny and the _ols, _hnf and _rms variants are timm's own (Ross Wightman); the _cifar
-size is this project's, for pictures of 32x32.
+size is this project's, for photos of 32x32.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from zoo.base import Backbone
+from zoo import base
+from zoo.base import CONVOLUTIONS, Backbone
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import ClassifierHead, NormMlpHead
 from zoo.layers.mlp import Mlp
@@ -26,7 +27,7 @@ from zoo.registry import register
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(base.Config):
     """What tells one ConvNeXt from another."""
 
     depths: tuple[int, ...]  # blocks in each stage
@@ -37,14 +38,11 @@ class Config:
     conv_mlp: bool = False  # MLP as 1x1 convs on (B, C, H, W), not as linear layers on (B, H, W, C)
     grn: bool = False  # V2: global response norm inside the MLP
     gamma: float | None = 1e-6  # V1: how quietly each branch starts; V2: None, no gamma
-    norm: Callable[..., nn.Module] = LayerNorm2d
-    eps: float = 1e-6
+    norm: Callable[..., nn.Module] = LayerNorm2d  # of (B, C, H, W), given its channels and eps
+    eps: float = 1e-6  # what every norm adds to the variance
     act: Callable[[], nn.Module] = nn.GELU
     head_norm_first: bool = False  # norm before the mean, not after
     head_hidden: int | None = None  # one hidden layer in the head, this wide
-    num_classes: int = 1000
-    drop: float = 0.0
-    drop_path: float = 0.0
 
 
 class Block(nn.Module):
@@ -97,11 +95,11 @@ def stem(cfg: Config) -> nn.Sequential:
 class ConvNeXt(Backbone):
     """Image (B, 3, H, W) -> features (B, dims[-1], H/32, W/32) -> logits (B, num_classes).
 
-    With the smaller patch or fewer stages of another config the grid is finer. A picture too small to be halved that
+    With the smaller patch or fewer stages of another config the grid is finer. An image too small to be halved that
     often is a ValueError.
     """
 
-    no_attention = "it is made of convolutions alone"
+    no_attention = CONVOLUTIONS
 
     def __init__(self, cfg: Config):
         super().__init__()
@@ -131,7 +129,7 @@ class ConvNeXt(Backbone):
     def forward_features(self, x: Tensor) -> Tensor:
         side = min(x.shape[2:])
         if side < self.smallest:
-            raise ValueError(f"This ConvNeXt needs pictures of {self.smallest} pixels a side or more, not {side}.")
+            raise ValueError(f"This ConvNeXt needs images of {self.smallest} pixels a side or more, not {side}.")
         x = self.stem(x)
         for i, stage in enumerate(self.stages, 1):
             x = tap(f"stage{i}", stage(x), "NCHW")
@@ -151,7 +149,9 @@ XLARGE = Config((3, 3, 27, 3), (256, 512, 1024, 2048))
 HUGE = Config((3, 3, 27, 3), (352, 704, 1408, 2816))
 XXLARGE = Config((3, 4, 30, 3), (384, 768, 1536, 3072), eps=1e-5)
 TEST = Config((1, 2, 4, 2), (24, 32, 48, 64), eps=1e-5, act=partial(nn.GELU, approximate="tanh"))
-CIFAR = Config((2, 4, 3), (48, 96, 192), (7, 7, 3), stem="overlap_tiered", patch=2, gamma=None, num_classes=10)
+CIFAR = Config(
+    (2, 4, 3), (48, 96, 192), (7, 7, 3), stem="overlap_tiered", patch=2, gamma=None, num_classes=10, img_size=32
+)
 TEST2 = replace(TEST, depths=(1, 1, 1, 1), dims=(32, 64, 96, 128))
 v2 = partial(replace, grn=True, gamma=None)
 

@@ -11,14 +11,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from zoo.families.vit import BASE, HUGE, LARGE, SMALL, TINY, Config, ViT
+from zoo.families.vit import BASE, HUGE, LARGE, SMALL, TINY, Config, Tokens, ViT
 from zoo.layers.head import classifier
 from zoo.probe import Grid
 from zoo.registry import register
 
 
 class DistilledViT(ViT):
-    """ViT with a distillation token behind the class token; the logits are the mean of both heads."""
+    """ViT with a distillation token after the class token; the logits are the mean of both heads."""
 
     read_tokens = 2
 
@@ -28,21 +28,21 @@ class DistilledViT(ViT):
         self.head_dist = classifier(cfg.dim, cfg.num_classes)
 
     @classmethod
-    def prefix_length(cls, cfg: Config) -> int:
-        return super().prefix_length(cfg) + 1
+    def count_prefix(cls, cfg: Config) -> int:
+        return super().count_prefix(cfg) + 1
 
     def prefix_tokens(self) -> list[Tensor]:
         return [*super().prefix_tokens(), self.dist_token]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False, grid: Grid | None = None) -> Tensor:
-        x, distilled = x[:, 0], x[:, 1]
+        x, distilled = self.head_drop(x[:, 0]), self.head_drop(x[:, 1])
         if not pre_logits:
             x, distilled = self.head(x), self.head_dist(distilled)
         return (x + distilled) / 2
 
 
 MEDIUM = Config(dim=512, num_heads=8)
-III = dict(place_prefix=False, layer_scale=1e-6)
+III = dict(tokens=Tokens(places="patches"), layer_scale=1e-6)
 
 DISTILLED = {
     "deit_tiny_distilled_patch16_224": TINY,

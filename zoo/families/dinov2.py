@@ -1,6 +1,6 @@
 """DINOv2: a ViT that learned without labels, and whose patch features carry the most of all.
 
-A student sees crops and masked pictures and must agree with a running mean of itself. Oquab et al. 2023, "DINOv2:
+A student sees crops and masked images and must agree with a running mean of itself. Oquab et al. 2023, "DINOv2:
 Learning Robust Visual Features without Supervision", arXiv:2304.07193. The reg4 rows have four registers, tokens to
 think in, which take the outliers out of the patch features: Darcet et al. 2023, arXiv:2309.16588. No classes: features.
 """
@@ -10,27 +10,31 @@ from functools import partial
 
 from torch import Tensor
 
-from zoo.families.vit import BASE, LARGE, SMALL, Config, ViT
+from zoo.families.vit import BASE, LARGE, SMALL, Config, Tokens, ViT
+from zoo.layers.adapt import Layout
 from zoo.layers.mlp import GluMlp
 from zoo.registry import register
+
+RENAMED = ((r"^register_tokens$", "reg_token"), (r"\.mlp\.w12\.", ".mlp.fc1."), (r"\.mlp\.w3\.", ".mlp.fc2."))
 
 
 class DinoV2(ViT):
     """A ViT that also reads the original files."""
 
+    layouts = (*ViT.layouts, Layout(renamed=RENAMED))
+
     @classmethod
     def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Rename facebookresearch/dinov2's SwiGLU and registers; with these, the class token takes its place in."""
+        """Read facebookresearch/dinov2's files too: where there are registers, the class token takes its place in."""
         state = super().adapt(state_dict)
-        if "register_tokens" in state:
+        if "register_tokens" in state_dict:
             class_place, state["pos_embed"] = state["pos_embed"].split((1, state["pos_embed"].shape[1] - 1), 1)
             state["cls_token"] = state["cls_token"] + class_place
-            state["reg_token"] = state.pop("register_tokens")
-        return {k.replace(".mlp.w12.", ".mlp.fc1.").replace(".mlp.w3.", ".mlp.fc2."): v for k, v in state.items()}
+        return state
 
 
 DINOV2 = dict(patch=14, img_size=518, layer_scale=1e-5, num_classes=0)
-REGISTERS = dict(registers=4, place_prefix=False)
+REGISTERS = dict(tokens=Tokens(registers=4, places="patches"))
 SWIGLU = partial(GluMlp, gate_first=True)
 GIANT = Config(dim=1536, depth=40, num_heads=24, mlp_ratio=5.33334, mlp=SWIGLU)
 

@@ -1,7 +1,7 @@
 """DINOv3: DINOv2 grown to seven billion parameters and distilled to smaller models.
 
-A Gram loss keeps the features of single patches sharp through long training. Places run from -1 to 1 over a picture of
-any size and turn queries and keys; four registers stand behind the class token; the plus, huge and 7b rows have SwiGLU.
+A Gram loss keeps the features of single patches sharp through long training. Places run from -1 to 1 over an image of
+any size and turn queries and keys; four registers stand after the class token; the plus, huge and 7b rows have SwiGLU.
 Siméoni et al. 2025, "DINOv3", arXiv:2508.10104. The qkvb rows have biases on queries and values, which in the others
 are all zero. The eupe checkpoints are distilled from several teachers: "Efficient Universal Perception Encoder", 2026,
 arXiv:2603.22387. No classes: features, read out as the mean of the patches.
@@ -10,7 +10,8 @@ arXiv:2603.22387. No classes: features, read out as the mean of the patches.
 from dataclasses import replace
 from functools import partial
 
-from zoo.families.eva import Config, Eva
+from zoo.families.eva import Attention, Config, Eva
+from zoo.families.vit import Tokens
 from zoo.layers.mlp import SwiGlu
 from zoo.layers.norm import LayerNorm
 from zoo.layers.rotary import CentredRotary
@@ -18,13 +19,12 @@ from zoo.registry import register
 
 BASE = Config(
     img_size=256,
-    qkv_bias=False,
+    attention=partial(Attention, biased=""),
     layer_scale=1e-5,
-    registers=4,
-    pool="mean",
+    tokens=Tokens(registers=4, places=None),
+    readout="norm_mean",
     norm=partial(LayerNorm, eps=1e-5),
     rotary=CentredRotary(),
-    place_table=False,
     num_classes=0,
 )
 TINY = replace(BASE, dim=192, num_heads=3)
@@ -32,7 +32,7 @@ SMALL = replace(BASE, dim=384, num_heads=6)
 SMALL_PLUS = replace(SMALL, mlp=SwiGlu)
 LARGE = replace(BASE, dim=1024, depth=24, num_heads=16)
 HUGE_PLUS = replace(BASE, dim=1280, depth=32, num_heads=20, mlp=SwiGlu)
-QKVB = dict(qkv_bias=True)
+QKVB = dict(attention=Attention)
 
 VARIANTS = {
     "vit_tiny_patch16_dinov3_qkvb": replace(TINY, **QKVB),

@@ -10,16 +10,19 @@ arXiv:2002.08258. The d and t rows are ResNet-D's, the x rows ResNeXt's; light i
 from dataclasses import replace
 from functools import partial
 
-from zoo.families.resnet import RESNET26, RESNET50, RESNET101, RESNET200, RESNET269, Pruned, ResNet, d, t
+from zoo.families.resnet import (
+    RESNET26,
+    RESNET50,
+    RESNET101,
+    RESNET200,
+    RESNET269,
+    Pruned,
+    ResNet,
+    resnet_d,
+    resnet_t,
+)
 from zoo.layers.channel_attention import EfficientChannelAttention
 from zoo.registry import register
-
-
-class EcaResNet(ResNet):
-    """Image (B, 3, H, W) -> features (B, num_features, H/32, W/32), rounded up -> logits (B, num_classes)."""
-
-    no_attention = "its gates weigh whole channels, the same at every place, and the rest is convolutions"
-
 
 eca = partial(replace, attention=EfficientChannelAttention)
 
@@ -43,16 +46,16 @@ PRUNED101 = (
 # fmt: on
 
 VARIANTS = {
-    "ecaresnet26t": eca(t(RESNET26)),
-    "ecaresnet50d": eca(d(RESNET50)),
-    "ecaresnet50d_pruned": eca(d(RESNET50), pruned=PRUNED50),
-    "ecaresnet50t": eca(t(RESNET50)),
-    "ecaresnet101d": eca(d(RESNET101)),
-    "ecaresnet101d_pruned": eca(d(RESNET101), pruned=PRUNED101),
-    "ecaresnet200d": eca(d(RESNET200)),
-    "ecaresnet269d": eca(d(RESNET269)),
+    "ecaresnet26t": eca(resnet_t(RESNET26)),
+    "ecaresnet50d": eca(resnet_d(RESNET50)),
+    "ecaresnet50d_pruned": eca(resnet_d(RESNET50), pruned=PRUNED50),
+    "ecaresnet50t": eca(resnet_t(RESNET50)),
+    "ecaresnet101d": eca(resnet_d(RESNET101)),
+    "ecaresnet101d_pruned": eca(resnet_d(RESNET101), pruned=PRUNED101),
+    "ecaresnet200d": eca(resnet_d(RESNET200)),
+    "ecaresnet269d": eca(resnet_d(RESNET269)),
     "ecaresnetlight": eca(RESNET50, depths=(1, 1, 11, 3), avg_down=True),
-    "ecaresnext26t_32x4d": eca(t(RESNET26), groups=32, group_width=4),
-    "ecaresnext50t_32x4d": eca(t(RESNET50), groups=32, group_width=4),
+    "ecaresnext26t_32x4d": eca(resnet_t(RESNET26), groups=32, group_width=4),
+    "ecaresnext50t_32x4d": eca(resnet_t(RESNET50), groups=32, group_width=4),
 }
-register(EcaResNet, VARIANTS)
+register(ResNet, VARIANTS)

@@ -4,14 +4,15 @@
     block -> norm -> attention -> + shortcut -> norm -> MLP -> + shortcut
 
 Keys have no bias: it would add the same to all that a query sees, which the softmax takes out. Fang et al. 2022, "EVA:
-Exploring the Limits of Masked Visual Representation Learning at Scale", arXiv:2211.07636. The eva_large rows are ViTs
-in every part; the clip row is the picture encoder of EVA-CLIP, Sun et al. 2023, arXiv:2303.15389. What grew from EVA
+Exploring the Limits of Masked Visual Representation Learning at Scale", arXiv:2211.07636. The eva_large rows'
+keys do have one; the clip row is the image encoder of EVA-CLIP, Sun et al. 2023, arXiv:2303.15389. What grew from EVA
 (EVA-02, RoPE-ViT, PE, DINOv3) shares this model, with queries and keys turned by their places.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,37 +21,45 @@ from torch import Tensor, nn
 from zoo.families import vit
 from zoo.families.vit import ViT
 from zoo.layers.drop import DropPath
-from zoo.layers.rotary import AxialRotary, CentredRotary, Turns, rotary_turns
+from zoo.layers.rotary import AxialRotary, CentredRotary, MixedRotary, Turns, rotary_turns
 from zoo.probe import Geometry, Grid, attention, tap
 from zoo.registry import register
 
 
 class Attention(nn.Module):
-    """Every token reads every token. (B, N, C) -> (B, N, C)."""
+    """Every token reads every token. (B, N, C) -> (B, N, C).
 
-    def __init__(self, cfg: "Config"):
+    `biased` says which of queries, keys and values have a bias, `fused` whether one matrix makes all three; with
+    `normed` there is a norm before the last linear layer.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        cfg: "Config",
+        biased: Literal["qkv", "qv", ""] = "qv",
+        fused: bool = True,
+        normed: bool = False,
+    ):
         super().__init__()
         dim, self.num_heads = cfg.dim, cfg.num_heads
-        self.qkv = self.q_bias = self.v_bias = None
-        if cfg.fused_qkv:
-            self.qkv = nn.Linear(dim, 3 * dim, bias=cfg.qkv_bias and cfg.k_bias)
-            if cfg.qkv_bias and not cfg.k_bias:
-                self.q_bias = nn.Parameter(torch.zeros(dim))
-                self.v_bias = nn.Parameter(torch.zeros(dim))
+        if fused:
+            self.qkv = nn.Linear(dim, 3 * dim, bias=biased == "qkv")
         else:
-            self.q_proj = nn.Linear(dim, dim, bias=cfg.qkv_bias)
-            self.k_proj = nn.Linear(dim, dim, bias=cfg.qkv_bias and cfg.k_bias)
-            self.v_proj = nn.Linear(dim, dim, bias=cfg.qkv_bias)
-        self.norm = cfg.norm(dim) if cfg.attn_norm else nn.Identity()
+            self.q_proj, self.k_proj, self.v_proj = (nn.Linear(dim, dim, bias=part in biased) for part in "qkv")
+        if fused and biased == "qv":
+            self.q_bias, self.v_bias = (nn.Parameter(torch.zeros(dim)) for _ in "qv")
+        self.fused, self.joined_bias = fused, fused and biased == "qv"
+        self.norm = cfg.norm(dim) if normed else nn.Identity()
         self.proj = nn.Linear(dim, dim)
 
     def project(self, x: Tensor) -> Sequence[Tensor]:
         """Queries, keys, values. (B, N, C) -> 3 x (B, N, h, d)."""
-        if self.qkv is None:
+        if not self.fused:
             parts = self.q_proj(x), self.k_proj(x), self.v_proj(x)
             return [part.unflatten(2, (self.num_heads, -1)) for part in parts]
         bias = self.qkv.bias
-        if self.q_bias is not None and self.v_bias is not None:
+        if self.joined_bias:
             bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         return F.linear(x, self.qkv.weight, bias).unflatten(2, (3, self.num_heads, -1)).unbind(2)
 
@@ -73,7 +82,7 @@ class Block(nn.Module):
     def __init__(self, index: int, drop_path: float, cfg: "Config"):
         super().__init__()
         self.norm1 = cfg.norm(cfg.dim)
-        self.attn = Attention(cfg)
+        self.attn = cfg.attention(index, cfg)
         self.norm2 = cfg.norm(cfg.dim)
         self.mlp = cfg.mlp(cfg.dim, int(cfg.dim * cfg.mlp_ratio))
         self.drop_path = DropPath(drop_path)
@@ -94,15 +103,12 @@ class Block(nn.Module):
         return self.add(x, self.mlp(self.norm2(x)), self.gamma_2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Config(vit.Config):
-    """What tells one EVA, or one of those that grew from it, from another: a ViT's, and these."""
+    """What tells one EVA, or one of those that grew from it, from another: a ViT's, and this."""
 
-    fused_qkv: bool = True  # queries, keys and values by one matrix, not by three
-    k_bias: bool = False  # where queries and values have a bias, keys have one too
-    attn_norm: bool = False  # norm between attention and its last linear layer
-    rotary: AxialRotary | CentredRotary | None = None  # turn queries and keys by their places
-    last_norm: bool = True  # norm before the mean; not beside head_norm
+    attention: Callable[[int, Any], nn.Module] = Attention  # of (index of the block, cfg)
+    rotary: AxialRotary | CentredRotary | Literal["learned"] | None = None  # turn queries and keys by their places
     block: Callable[[int, float, Any], nn.Module] = Block  # of (index, drop_path, cfg)
 
 
@@ -115,41 +121,38 @@ class Eva(ViT):
     def __init__(self, cfg: Config):
         super().__init__(cfg)
         self.rotary, self.head_dim = cfg.rotary, cfg.dim // cfg.num_heads
-        if not cfg.last_norm:
-            self.norm = nn.Identity()
-            self.readout = "mean"
+        self.rope = MixedRotary(cfg.depth, cfg.num_heads, self.head_dim) if cfg.rotary == "learned" else None
 
     def turns(self, grid: Grid, x: Tensor) -> Sequence[Turns | None]:
         """How each block turns its queries and keys."""
-        turns = None
-        if self.rotary is not None:
-            dtype = torch.promote_types(x.dtype, torch.float32)
-            turns = rotary_turns(self.rotary, grid, self.head_dim, dtype, x.device)
-        return [turns] * len(self.blocks)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        if self.rope is not None:
+            return self.rope(grid, dtype)
+        if self.rotary is None or self.rotary == "learned":
+            return [None] * len(self.blocks)
+        return [rotary_turns(self.rotary, grid, self.head_dim, dtype, x.device)] * len(self.blocks)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Grid]:
-        """(B, 3, H, W) -> tokens (B, N, dim) behind the last norm, and where they stand."""
+        """(B, 3, H, W) -> tokens (B, N, dim) after the last norm, and where they stand."""
         x, grid = self.embed(x)
+        by_token = self.readout == "token"
         for i, (block, turns) in enumerate(zip(self.blocks, self.turns(grid, x), strict=True), 1):
-            x = block(x, grid, turns, last=i == len(self.blocks) and self.pool == "token")
+            x = block(x, grid, turns, last=i == len(self.blocks) and by_token)
             x = tap(f"stage{i}", x, "NLC", grid)
         x = self.norm(x)
-        return (x if self.pool == "token" else tap("cam", x, "NLC", grid)), grid
+        return (x if by_token else tap("cam", x, "NLC", grid)), grid
 
 
-LARGE = replace(vit.LARGE, patch=14, pool="mean", head_norm=True)
-GIANT = Config(dim=1408, depth=40, num_heads=16, mlp_ratio=48 / 11, patch=14, pool="mean", head_norm=True)
+BIASED_KEYS = partial(Attention, biased="qkv")
+LARGE = Config(dim=1024, depth=24, num_heads=16, patch=14, attention=BIASED_KEYS, readout="mean_norm")
+GIANT = Config(dim=1408, depth=40, num_heads=16, mlp_ratio=48 / 11, patch=14, readout="mean_norm")
 
-PLAIN = {
+VARIANTS = {
     "eva_large_patch14_196": replace(LARGE, img_size=196),
     "eva_large_patch14_336": replace(LARGE, img_size=336),
-}
-GIANTS = {
     "eva_giant_patch14_224": GIANT,
     "eva_giant_patch14_336": replace(GIANT, img_size=336),
     "eva_giant_patch14_560": replace(GIANT, img_size=560),
-    "eva_giant_patch14_clip_224": replace(GIANT, pool="token", head_norm=False, num_classes=1024),
+    "eva_giant_patch14_clip_224": replace(GIANT, readout="token", num_classes=1024),
 }
-VARIANTS = PLAIN | GIANTS
-register(ViT, PLAIN)
-register(Eva, GIANTS)
+register(Eva, VARIANTS)

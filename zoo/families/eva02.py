@@ -3,7 +3,7 @@
 Rotary positions beside the learned ones, SwiGLU in place of the MLP, and from base on a norm inside it (in the clip
 rows, inside the attention too). A stronger CLIP taught it to fill in what was hidden. Fang et al. 2023, "EVA-02: A
 Visual Representation for Neon Genesis", arXiv:2303.11331. Grids of any size are stretched over the 16x16 of training.
-The clip rows are picture encoders: Sun et al. 2023, "EVA-CLIP", arXiv:2303.15389; the enormous one has norms behind its
+The clip rows are image encoders: Sun et al. 2023, "EVA-CLIP", arXiv:2303.15389; the enormous one has norms after its
 branches, a plain MLP and no rotary positions.
 """
 
@@ -12,7 +12,7 @@ from functools import partial
 
 from torch import Tensor
 
-from zoo.families.eva import Block, Config, Eva
+from zoo.families.eva import Attention, Block, Config, Eva
 from zoo.layers.mlp import GluMlp, SwiGlu
 from zoo.layers.norm import LayerNorm
 from zoo.layers.rotary import AxialRotary, Turns
@@ -21,7 +21,7 @@ from zoo.registry import register
 
 
 class PostNormBlock(Block):
-    """Norms behind the branches. (B, N, C) -> (B, N, C)."""
+    """Norms after the branches. (B, N, C) -> (B, N, C)."""
 
     def forward(self, x: Tensor, grid: Grid, turns: Turns | None, last: bool = False) -> Tensor:
         if last:
@@ -35,14 +35,12 @@ def fused_swiglu(dim: int, hidden: int) -> GluMlp:
     return GluMlp(dim, 2 * hidden, gate_first=True)
 
 
-EVA02 = Config(
-    patch=14, mlp_ratio=8 / 3, mlp=fused_swiglu, rotary=AxialRotary(reference=16), pool="mean", head_norm=True
-)
+EVA02 = Config(patch=14, mlp_ratio=8 / 3, mlp=fused_swiglu, rotary=AxialRotary(reference=16), readout="mean_norm")
 TINY = replace(EVA02, dim=192, num_heads=3)
 SMALL = replace(EVA02, dim=384, num_heads=6)
-BASE = replace(EVA02, fused_qkv=False, mlp=partial(SwiGlu, norm=LayerNorm))
+BASE = replace(EVA02, attention=partial(Attention, fused=False), mlp=partial(SwiGlu, norm=LayerNorm))
 LARGE = replace(BASE, dim=1024, depth=24, num_heads=16)
-CLIP = dict(attn_norm=True, pool="token", head_norm=False)
+CLIP = dict(attention=partial(Attention, fused=False, normed=True), readout="token")
 ENORMOUS = Config(dim=1792, depth=64, num_heads=16, patch=14, mlp_ratio=60 / 7, block=PostNormBlock)
 
 VARIANTS = {

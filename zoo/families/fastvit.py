@@ -14,45 +14,50 @@ beside small ones: Ding et al. 2022, RepLKNet, arXiv:2203.06717. Where a place i
 
 import re
 from bisect import bisect
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from zoo.base import Backbone
-from zoo.families.vit import init_linear
+from zoo import base
+from zoo.base import CHANNEL_GATES, Backbone
+from zoo.layers.adapt import Layout
 from zoo.layers.attention import SelfAttention
 from zoo.layers.channel_attention import SqueezeExcite
 from zoo.layers.conv import ConvNorm
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import ClassifierHead
+from zoo.layers.init import init_linear
 from zoo.layers.mlp import Mlp
 from zoo.layers.reparam import BranchSum, RepConv, affine, fold_branches, identity, widen, with_weights
 from zoo.probe import Grid, tap
 from zoo.registry import register
 
 HEAD_DIM = 32
-TOWER = "image_encoder.model."  # where the picture encoder lies in MobileCLIP's own files
-# From the names in Apple's own files to ours, one after the other.
-RENAMED = (
-    (r"^patch_embed\.", "stem."),
-    (r"^conv_exp\.", "final_conv."),
-    (r"^head\.", "head.fc."),
-    (r"\.rbr_conv\.", ".conv_kxk."),
-    (r"\.rbr_scale\.", ".conv_scale."),
-    (r"\.rbr_skip\.", ".identity."),
-    (r"\.lkb_origin\.", ".large_conv."),
-    (r"\.convffn\.", ".mlp."),
-    (r"\.se\.reduce\.", ".se.fc1."),
-    (r"\.se\.expand\.", ".se.fc2."),
-    (r"\.(layer_scale(_\d)?)$", r".\1.gamma"),
+GAMMA = 1e-5  # how quietly each step of a block starts
+TOWER = Layout(marker=r"^image_encoder\.model\.", under=r"image_encoder\.model\.")  # MobileCLIP's own files
+APPLE = Layout(
+    marker=r"^patch_embed\.0\.rbr_conv\.",
+    projection=r"^head\.proj$",
+    renamed=(
+        (r"^patch_embed\.", "stem."),
+        (r"^conv_exp\.", "final_conv."),
+        (r"^head\.", "head.fc."),
+        (r"\.rbr_conv\.", ".conv_kxk."),
+        (r"\.rbr_scale\.", ".conv_scale."),
+        (r"\.rbr_skip\.", ".identity."),
+        (r"\.lkb_origin\.", ".large_conv."),
+        (r"\.convffn\.", ".mlp."),
+        (r"\.se\.reduce\.", ".se.fc1."),
+        (r"\.se\.expand\.", ".se.fc2."),
+        (r"\.(layer_scale(_\d)?)$", r".\1.gamma"),
+    ),
 )
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(base.Config):
     """What tells one FastViT from another."""
 
     depths: tuple[int, ...] = (2, 2, 6, 2)  # blocks in each stage
@@ -60,29 +65,19 @@ class Config:
     mlp_ratio: float = 4.0  # hidden width of the MLP over dim
     attention_stages: int = 0  # how many of the last stages attend
     norm: Callable[[int], nn.Module] = nn.BatchNorm2d  # before attention
-    gamma: float = 1e-5  # how quietly each step of a block starts
     stem_scale: bool = True  # 1x1 branches in the stem
-    down_act: bool = False  # GELU behind the large kernel that halves the grid
+    down_act: bool = False  # GELU after the large kernel that halves the grid
     down_gates: int = 0  # before how many of the last stages that kernel has gates
-    num_classes: int = 1000
-    drop_path: float = 0.0
 
 
 class MobileOne(RepConv):
     """branches -> (gates) -> GELU. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
 
     def __init__(
-        self,
-        dim_in: int,
-        dim: int,
-        kernel: int,
-        stride: int = 1,
-        groups: int = 1,
-        scale: bool = True,
-        gates: bool = False,
+        self, dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1, scale: bool = True, se: bool = False
     ):
         super().__init__(dim_in, dim, kernel, stride, groups, scale=scale)
-        self.se = SqueezeExcite(dim, dim // 16) if gates else nn.Identity()
+        self.se = SqueezeExcite(dim, dim // 16) if se else nn.Identity()
         self.act = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -95,11 +90,11 @@ class MobileOne(RepConv):
 class LargeKernelConv(BranchSum):
     """7x7 and 3x3 depthwise conv -> (gates) -> (GELU). (B, dim_in, H, W) -> (B, dim, ceil(H/2), ceil(W/2))."""
 
-    def __init__(self, dim_in: int, dim: int, gates: bool, act: bool):
+    def __init__(self, dim_in: int, dim: int, se: bool, act: bool):
         super().__init__()
         self.large_conv = ConvNorm(dim_in, dim, 7, 2, groups=dim_in)
         self.small_conv = ConvNorm(dim_in, dim, 3, 2, groups=dim_in)
-        self.se = SqueezeExcite(dim, dim // 4) if gates else nn.Identity()
+        self.se = SqueezeExcite(dim, dim // 4) if se else nn.Identity()
         self.act = nn.GELU() if act else nn.Identity()
 
     def branches(self) -> list[nn.Module]:
@@ -115,9 +110,9 @@ class LargeKernelConv(BranchSum):
 class ScaledSum(nn.Module):
     """x + gamma * y, gamma a factor a channel: layer scale (arXiv:2103.17239). (B, C, H, W) twice -> (B, C, H, W)."""
 
-    def __init__(self, dim: int, start: float):
+    def __init__(self, dim: int):
         super().__init__()
-        self.gamma = nn.Parameter(start * torch.ones(dim, 1, 1))
+        self.gamma = nn.Parameter(GAMMA * torch.ones(dim, 1, 1))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return torch.addcmul(x, self.gamma, y)
@@ -126,11 +121,11 @@ class ScaledSum(nn.Module):
 class RepMixer(nn.Module):
     """Mix each place with its eight neighbours. (B, C, H, W) -> (B, C, H, W)."""
 
-    def __init__(self, dim: int, cfg: Config):
+    def __init__(self, dim: int):
         super().__init__()
         self.norm = RepConv(dim, dim, 3, groups=dim, convs=0, scale=False)
         self.mixer = RepConv(dim, dim, 3, groups=dim)
-        self.layer_scale = ScaledSum(dim, cfg.gamma)
+        self.layer_scale = ScaledSum(dim)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.mixer(x)
@@ -165,9 +160,9 @@ class RepMixerBlock(nn.Module):
 
     def __init__(self, dim: int, drop_path: float, cfg: Config):
         super().__init__()
-        self.token_mixer = RepMixer(dim, cfg)
+        self.token_mixer = RepMixer(dim)
         self.mlp = ConvMlp(dim, int(dim * cfg.mlp_ratio))
-        self.layer_scale = ScaledSum(dim, cfg.gamma)
+        self.layer_scale = ScaledSum(dim)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -182,9 +177,9 @@ class AttentionBlock(nn.Module):
         super().__init__()
         self.norm = cfg.norm(dim)
         self.token_mixer = SelfAttention(dim, dim // HEAD_DIM, qkv_bias=False)
-        self.layer_scale_1 = ScaledSum(dim, cfg.gamma)
+        self.layer_scale_1 = ScaledSum(dim)
         self.mlp = ConvMlp(dim, int(dim * cfg.mlp_ratio))
-        self.layer_scale_2 = ScaledSum(dim, cfg.gamma)
+        self.layer_scale_2 = ScaledSum(dim)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -220,7 +215,7 @@ class Stage(nn.Module):
         self.downsample = nn.Sequential()
         if i:
             large = LargeKernelConv(cfg.dims[i - 1], dim, left <= cfg.down_gates, cfg.down_act)
-            self.downsample = nn.Sequential(OrderedDict(proj=nn.Sequential(large, MobileOne(dim, dim, 1))))
+            self.downsample.add_module("proj", nn.Sequential(large, MobileOne(dim, dim, 1)))
         attends = left <= cfg.attention_stages
         self.pos_emb = PositionConv(dim) if attends else nn.Identity()
         block = AttentionBlock if attends else RepMixerBlock
@@ -237,9 +232,12 @@ class FastViT(Backbone):
     """
 
     readout = "mean"
+    layouts = TOWER, APPLE
 
     def __init__(self, cfg: Config):
         super().__init__()
+        if not cfg.attention_stages:
+            self.no_attention = CHANNEL_GATES
         dim, last = cfg.dims[0], cfg.dims[-1]
         self.num_features, self.num_classes = 2 * last, cfg.num_classes
         self.stem = nn.Sequential(
@@ -249,28 +247,27 @@ class FastViT(Backbone):
         )
         rates = drop_path_rates(cfg.drop_path, cfg.depths)
         self.stages = nn.Sequential(*(Stage(i, stage_rates, cfg) for i, stage_rates in enumerate(rates)))
-        self.final_conv = MobileOne(last, self.num_features, 3, groups=last, gates=True)
-        self.head = ClassifierHead(self.num_features, cfg.num_classes)
+        self.final_conv = MobileOne(last, self.num_features, 3, groups=last, se=True)
+        self.head = ClassifierHead(self.num_features, cfg.num_classes, cfg.drop)
         self.apply(init_linear)
 
     @classmethod
     def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Read Apple's own files too: FastViT's, and MobileCLIP's, in which a text encoder lies beside this one."""
-        tower = {k.removeprefix(TOWER): v for k, v in state_dict.items() if k.startswith(TOWER)}
-        state = tower or super().adapt(state_dict)
-        return _from_apple(state) if "patch_embed.0.rbr_conv.0.conv.weight" in state else state
+        """Read Apple's own files too, where stages are one list of blocks, halvings and positions."""
+        state = super().adapt(state_dict)
+        halvings = sorted({int(found[1]) for key in state if (found := re.match(r"network\.(\d+)\.proj\.", key))})
+
+        def place(found: re.Match[str]) -> str:
+            part = {"proj.": "downsample.proj.", "pe.": "pos_emb.pos_enc."}.get(found[2], "blocks.")
+            return f"stages.{bisect(halvings, int(found[1]))}.{part}"  # a halving begins the next stage
+
+        return {re.sub(r"^network\.(\d+)\.(proj\.|pe\.)?", place, key): value for key, value in state.items()}
 
     def forward_features(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         for i, stage in enumerate(self.stages, 1):
             x = tap(f"stage{i}", stage(x), "NCHW")
         return tap("cam", self.final_conv(x), "NCHW")
-
-
-class FastViTConv(FastViT):
-    """The sizes in which no stage attends."""
-
-    no_attention = "its gates weigh whole channels, the same at every place, and the rest is convolutions"
 
 
 def _init_conv(module: nn.Module) -> None:
@@ -280,39 +277,18 @@ def _init_conv(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def _from_apple(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """There stages are one list of blocks, halvings and positions; a halving begins the next stage."""
-    halvings = sorted({int(found[1]) for key in state_dict if (found := re.match(r"network\.(\d+)\.proj\.", key))})
-    state = {}
-    for key, value in state_dict.items():
-        if key == "head.proj":  # (dim, classes), applied from the right and without a bias
-            state["head.fc.weight"], state["head.fc.bias"] = value.T, torch.zeros(value.shape[1])
-            continue
-        for old, new in RENAMED:
-            key = re.sub(old, new, key)
-        if found := re.match(r"network\.(\d+)\.(proj\.|pe\.)?", key):
-            part = {"proj.": "downsample.proj.", "pe.": "pos_emb.pos_enc."}.get(found[2], "blocks.")
-            key = f"stages.{bisect(halvings, int(found[1]))}.{part}{key[found.end() :]}"
-        state[key] = value
-    return state
-
-
 T12 = Config(mlp_ratio=3.0)
 S12 = Config()
 SA12 = replace(S12, attention_stages=1)
 SA36 = replace(SA12, depths=(6, 6, 18, 6))
 
-CONVOLUTIONS = {
+VARIANTS = {
     "fastvit_t8": replace(T12, depths=(2, 2, 4, 2), dims=(48, 96, 192, 384)),
     "fastvit_t12": T12,
     "fastvit_s12": S12,
-}
-ATTENTION = {
     "fastvit_sa12": SA12,
     "fastvit_sa24": replace(SA12, depths=(4, 4, 12, 4)),
     "fastvit_sa36": SA36,
     "fastvit_ma36": replace(SA36, dims=(76, 152, 304, 608)),
 }
-VARIANTS = CONVOLUTIONS | ATTENTION
-register(FastViTConv, CONVOLUTIONS)
-register(FastViT, ATTENTION)
+register(FastViT, VARIANTS)

@@ -9,36 +9,37 @@ that is asked for. Beyer et al. 2022, "FlexiViT: One Model for All Patch Sizes",
 from dataclasses import replace
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from zoo.families.vit import BASE as VIT_BASE, LARGE as VIT_LARGE, SMALL as VIT_SMALL, Config, ViT
-from zoo.layers.embed import PatchEmbed, resize_kernel
+from zoo.families.vit import BASE as VIT_BASE, LARGE as VIT_LARGE, SMALL as VIT_SMALL, Config, Tokens, ViT
+from zoo.layers.embed import check_patches, resize_kernel
 from zoo.registry import register
 
 KERNEL = 16  # side in pixels of the patch layer as the files hold it
 
 
-class FlexiPatchEmbed(PatchEmbed):
+class FlexiPatchEmbed(nn.Module):
     """Patches of any size by one kernel of 16x16. (B, 3, H, W) -> (B, C, H/patch, W/patch)."""
 
     def __init__(self, patch: int, dim: int):
-        super().__init__(KERNEL, dim)
+        super().__init__()
         self.patch = patch
+        self.proj = nn.Conv2d(3, dim, KERNEL, KERNEL)
 
-    def project(self, x: Tensor) -> Tensor:
-        kernel = resize_kernel(self.proj.weight, self.patch)
-        return F.conv2d(x, kernel, self.proj.bias, stride=self.patch)
+    def forward(self, x: Tensor) -> Tensor:
+        check_patches(x, self.patch)
+        return F.conv2d(x, resize_kernel(self.proj.weight, self.patch), self.proj.bias, stride=self.patch)
 
 
 class FlexiViT(ViT):
-    """ViT whose `patch` may be chosen anew for the same weights."""
+    """ViT whose `patch` may be chosen anew for the same weights: its position table does not depend on it."""
 
-    def __init__(self, cfg: Config):
-        super().__init__(replace(cfg, patch=KERNEL))
-        self.patch_embed = FlexiPatchEmbed(cfg.patch, cfg.dim)
+    @staticmethod
+    def table_side(cfg: Config) -> int:
+        return cfg.img_size // KERNEL
 
 
-FLEXI = dict(img_size=240, place_prefix=False)
+FLEXI = dict(img_size=240, tokens=Tokens(places="patches"), embed=FlexiPatchEmbed)
 
 VARIANTS = {
     "flexivit_small": replace(VIT_SMALL, **FLEXI),

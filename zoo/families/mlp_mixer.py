@@ -8,12 +8,13 @@ gated MLPs, are timm's own (Ross Wightman). The token MLP has a weight for every
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt
 from typing import Any
 
 from torch import Tensor, nn
 
+from zoo import base
 from zoo.base import Backbone
 from zoo.layers.drop import DropPath
 from zoo.layers.embed import PatchEmbed
@@ -24,10 +25,22 @@ from zoo.probe import Grid, tap
 from zoo.registry import register
 
 
+@dataclass(frozen=True, kw_only=True)
+class Config(base.Config):
+    """What tells one Mixer from another."""
+
+    patch: int  # side of a patch in pixels
+    depth: int  # blocks
+    dim: int  # channels
+    mlp_ratio: tuple[float, float] = (0.5, 4.0)  # hidden units of the token and of the channel MLP, over dim
+    mlp: Callable[[int, int], nn.Module] = Mlp  # both MLPs: width, hidden units
+    img_size: int = 224  # side of the only image that it takes
+
+
 class Block(nn.Module):
     """(B, N, C) -> (B, N, C)."""
 
-    def __init__(self, tokens: int, cfg: "Config"):
+    def __init__(self, tokens: int, cfg: Config):
         super().__init__()
         hidden_tokens, hidden_channels = (int(ratio * cfg.dim) for ratio in cfg.mlp_ratio)
         self.norm1 = LayerNorm(cfg.dim)
@@ -41,28 +54,12 @@ class Block(nn.Module):
         return x + self.drop_path(self.mlp_channels(self.norm2(x)))
 
 
-@dataclass(frozen=True)
-class Config:
-    """What tells one Mixer from another."""
-
-    patch: int  # side of a patch in pixels
-    depth: int  # blocks
-    dim: int  # channels
-    mlp_ratio: tuple[float, float] = (0.5, 4.0)  # hidden units of the token and of the channel MLP, over dim
-    mlp: Callable[[int, int], nn.Module] = Mlp  # both MLPs: width, hidden units
-    img_size: int = 224  # side of the only picture that it takes
-    block: Callable[[int, Any], nn.Module] = Block  # of (number of tokens, cfg)
-    num_classes: int = 1000
-    drop: float = 0.0
-    drop_path: float = 0.0
-
-
 class MlpMixer(Backbone):
     """Image (B, 3, img_size, img_size) -> features (B, N, dim) -> logits (B, num_classes)."""
 
     readout = "norm_mean"
     classifier_key = "head"
-    no_attention = "it mixes places by MLPs whose weights are the same for every picture"
+    no_attention = "it mixes places by MLPs whose weights are the same for every image"
 
     def __init__(self, cfg: Config):
         super().__init__()
@@ -70,14 +67,14 @@ class MlpMixer(Backbone):
         side = cfg.img_size // cfg.patch
         self.grid = Grid(0, side, side)
         self.stem = PatchEmbed(cfg.patch, cfg.dim)
-        self.blocks = nn.Sequential(*(cfg.block(self.grid.tokens, cfg) for _ in range(cfg.depth)))
+        self.blocks = nn.Sequential(*(Block(self.grid.tokens, cfg) for _ in range(cfg.depth)))
         self.norm = LayerNorm(cfg.dim)
         self.head_drop = nn.Dropout(cfg.drop)
         self.head = classifier(cfg.dim, cfg.num_classes)
 
     @classmethod
     def fit(cls, cfg: Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
-        """Read the number of classes and, from the number of tokens, the size of the picture off a checkpoint."""
+        """Read the number of classes and, from the number of tokens, the size of the image off a checkpoint."""
         fitted = super().fit(cfg, state_dict)
         weight = state_dict.get("blocks.0.mlp_tokens.fc1.weight")
         return fitted if weight is None else fitted | {"img_size": cfg.patch * isqrt(weight.shape[1])}
@@ -86,8 +83,8 @@ class MlpMixer(Backbone):
         height, width = x.shape[-2:]
         if (height, width) != (self.img_size, self.img_size):
             raise ValueError(
-                f"This model takes pictures of {self.img_size}x{self.img_size} only, for its token MLPs have a weight "
-                f"for every place: resize the {height}x{width} picture."
+                f"This model takes images of {self.img_size}x{self.img_size} only, for its token MLPs have a weight "
+                f"for every place: resize the {height}x{width} image."
             )
         x = self.stem(x).flatten(2).transpose(1, 2)
         for i, block in enumerate(self.blocks, 1):
@@ -99,15 +96,17 @@ class MlpMixer(Backbone):
         return x if pre_logits else self.head(x)
 
 
+GMIXER = Config(patch=16, depth=12, dim=384, mlp_ratio=(1.0, 4.0), mlp=GluMlp)
+
 VARIANTS = {
-    "mixer_s32_224": Config(32, 8, 512),
-    "mixer_s16_224": Config(16, 8, 512),
-    "mixer_b32_224": Config(32, 12, 768),
-    "mixer_b16_224": Config(16, 12, 768),
-    "mixer_l32_224": Config(32, 24, 1024),
-    "mixer_l16_224": Config(16, 24, 1024),
-    "gmixer_12_224": Config(16, 12, 384, (1.0, 4.0), GluMlp),
-    "gmixer_24_224": Config(16, 24, 384, (1.0, 4.0), GluMlp),
-    "mixer_cifar": Config(4, 6, 128, img_size=32, num_classes=10),
+    "mixer_s32_224": Config(patch=32, depth=8, dim=512),
+    "mixer_s16_224": Config(patch=16, depth=8, dim=512),
+    "mixer_b32_224": Config(patch=32, depth=12, dim=768),
+    "mixer_b16_224": Config(patch=16, depth=12, dim=768),
+    "mixer_l32_224": Config(patch=32, depth=24, dim=1024),
+    "mixer_l16_224": Config(patch=16, depth=24, dim=1024),
+    "gmixer_12_224": GMIXER,
+    "gmixer_24_224": replace(GMIXER, depth=24),
+    "mixer_cifar": Config(patch=4, depth=6, dim=128, img_size=32, num_classes=10),
 }
 register(MlpMixer, VARIANTS)

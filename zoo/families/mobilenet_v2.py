@@ -5,7 +5,7 @@
 
 Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks", arXiv:1801.04381. The numbers in names
 are the width in percent; 110d and 120d are deeper too, and timm's own (Ross Wightman); the _cifar size is this
-project's, for pictures of 32x32. The blocks and the notation of the table are in zoo/layers/inverted_residual.py.
+project's, for photos of 32x32. The blocks are in zoo/layers/mbconv.py, the table's notation in zoo/layers/table.py.
 """
 
 from dataclasses import dataclass
@@ -13,29 +13,28 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from zoo.base import Backbone
+from zoo import base
+from zoo.base import CONVOLUTIONS, Backbone
+from zoo.layers.conv import conv
 from zoo.layers.head import classifier
-from zoo.layers.inverted_residual import Inverted, Separable, Style, Table, scaled, trunk
+from zoo.layers.mbconv import Inverted, Separable
 from zoo.layers.norm import BatchNormAct2d
+from zoo.layers.table import Table, scaled, trunk
 from zoo.layers.width import make_divisible
 from zoo.probe import tap
 from zoo.registry import register
 
-RELU6 = Style(act=partial(nn.ReLU6, inplace=True))
+RELU6 = partial(nn.ReLU6, inplace=True)
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(base.Config):
     """What tells one MobileNet-V2 from another."""
 
-    stages: Table
+    stages: Table  # of the blocks
     stem_dim: int = 32  # channels of the first conv
-    stem_stride: int = 2
+    stem_stride: int = 2  # of the first conv
     head_dim: int = 1280  # channels of the last conv
-    style: Style = RELU6
-    num_classes: int = 1000
-    drop: float = 0.0
-    drop_path: float = 0.0
 
 
 class MobileNetV2(Backbone):
@@ -43,16 +42,16 @@ class MobileNetV2(Backbone):
 
     readout = "mean"
     classifier_key = "classifier"
-    no_attention = "it is made of convolutions alone"
+    no_attention = CONVOLUTIONS
 
     def __init__(self, cfg: Config):
         super().__init__()
         self.num_features, self.num_classes = cfg.head_dim, cfg.num_classes
-        self.conv_stem = nn.Conv2d(3, cfg.stem_dim, 3, cfg.stem_stride, 1, bias=False)
-        self.bn1 = BatchNormAct2d(cfg.stem_dim, cfg.style.act)
-        self.blocks = trunk(cfg.stem_dim, cfg.stages, cfg.drop_path, cfg.style)
-        self.conv_head = nn.Conv2d(cfg.stages[-1][-1].dim, cfg.head_dim, 1, bias=False)
-        self.bn2 = BatchNormAct2d(cfg.head_dim, cfg.style.act)
+        self.conv_stem = conv(3, cfg.stem_dim, 3, cfg.stem_stride)
+        self.bn1 = BatchNormAct2d(cfg.stem_dim, RELU6)
+        self.blocks = trunk(cfg.stem_dim, cfg.stages, cfg.drop_path, RELU6)
+        self.conv_head = conv(cfg.stages[-1][-1].dim, cfg.head_dim, 1)
+        self.bn2 = BatchNormAct2d(cfg.head_dim, RELU6)
         self.drop = nn.Dropout(cfg.drop)
         self.classifier = classifier(cfg.head_dim, cfg.num_classes)
 
@@ -102,6 +101,6 @@ VARIANTS = {
     "mobilenetv2_110d": deep(1.1, 1.2),
     "mobilenetv2_120d": deep(1.2, 1.4),
     "mobilenetv2_140": wide(1.4),
-    "mobilenetv2_cifar": Config(CIFAR_STAGES, stem_dim=16, stem_stride=1, head_dim=640, num_classes=10),
+    "mobilenetv2_cifar": Config(CIFAR_STAGES, stem_dim=16, stem_stride=1, head_dim=640, num_classes=10, img_size=32),
 }
 register(MobileNetV2, VARIANTS)

@@ -1,11 +1,11 @@
-"""NaFlexViT: a ViT that takes every picture in its own shape, and pictures of unlike shapes in one batch.
+"""NaFlexViT: a ViT that takes every image in its own shape, and images of unlike shapes in one batch.
 
-    pictures -> each by as many patches as the budget allows -> a linear layer -> + places, resized to each grid
+    images -> each by as many patches as the budget allows -> a linear layer -> + places, resized to each grid
     -> blocks, in which no token reads padding -> mean of the patches, norm, fc; or one learned query reads them
 
     model(preprocess_native([wide, tall], checkpoint))   from zoo.preprocess; or, as any family here, model(x)
 
-NaFlex: Tschannen et al. 2025, "SigLIP 2", arXiv:2502.14786, which joins NaViT's packing of pictures of any aspect ratio
+NaFlex: Tschannen et al. 2025, "SigLIP 2", arXiv:2502.14786, which joins NaViT's packing of images of any aspect ratio
 (Dehghani et al. 2023, arXiv:2307.06304; from it, places by row plus column) to FlexiViT's choice of the sequence length
 (Beyer et al. 2022, arXiv:2212.08013). The gap and map rows are timm's own (Ross Wightman), the siglip rows SigLIP 2's.
 """
@@ -14,36 +14,40 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from zoo import base
 from zoo.base import Backbone
+from zoo.layers.adapt import Layout
 from zoo.layers.attention import AttentionPool, SelfAttention
 from zoo.layers.drop import DropPath, drop_path_rates
+from zoo.layers.embed import patchify
 from zoo.layers.head import classifier
 from zoo.layers.mlp import Mlp
 from zoo.layers.norm import LayerNorm
 from zoo.layers.scale import layer_scale
-from zoo.preprocess import patchify
 from zoo.probe import Grid, tap
 from zoo.registry import register
 
 Patches = Mapping[str, Tensor]  # what zoo.preprocess.preprocess_native gives
 
 
-@dataclass(frozen=True)
-class Config:
+PATCH = 16  # side of a patch, pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(base.Config):
     """What tells one NaFlexViT from another."""
 
     dim: int = 768
     depth: int = 12  # blocks
     num_heads: int = 12
-    patch: int = 16  # side of a patch, pixels
-    table: int = 16  # rows, and columns, of the position table
+    img_size: int = 256  # side of the image whose patches the position table has a row for each of, pixels
     factorised: bool = False  # a table of rows and one of columns, which are added, for one of places
     keep_aspect: bool = False  # resize the table to the square around the grid, not to the grid: a step stays a step
     filter: Literal["bicubic", "bilinear"] = "bicubic"  # resizes a table of places; factorised ones are bilinear
@@ -52,9 +56,10 @@ class Config:
     qkv_bias: bool = True
     act: Callable[[], nn.Module] = nn.GELU
     layer_scale: float | None = 1e-5  # how quietly each branch starts
-    pool: Literal["mean", "map"] = "mean"  # read out the mean of the patches, then norm; or norm, then by attention
-    num_classes: int = 1000
-    drop_path: float = 0.0
+    readout: Literal["mean_norm", "attention_pool"] = "mean_norm"  # the mean of the patches, or one learned query's
+
+    def mlp(self) -> Mlp:
+        return Mlp(self.dim, int(self.dim * self.mlp_ratio), self.act)
 
 
 class Embeds(nn.Module):
@@ -62,15 +67,16 @@ class Embeds(nn.Module):
 
     def __init__(self, cfg: Config):
         super().__init__()
-        self.patch, self.prefix, self.filter = cfg.patch, cfg.registers, cfg.filter
+        self.prefix, self.filter = cfg.registers, cfg.filter
         self.factorised, self.keep_aspect = cfg.factorised, cfg.keep_aspect
-        self.proj = nn.Linear(cfg.patch**2 * 3, cfg.dim)
+        self.proj = nn.Linear(PATCH**2 * 3, cfg.dim)
         self.reg_token = _noise(1e-6, 1, cfg.registers, cfg.dim) if cfg.registers else None
+        side = cfg.img_size // PATCH
         if cfg.factorised:
-            self.pos_embed_y = _noise(0.02, 1, cfg.table, cfg.dim)
-            self.pos_embed_x = _noise(0.02, 1, cfg.table, cfg.dim)
+            self.pos_embed_y = _noise(0.02, 1, side, cfg.dim)
+            self.pos_embed_x = _noise(0.02, 1, side, cfg.dim)
         else:
-            self.pos_embed = _noise(0.02, 1, cfg.table, cfg.table, cfg.dim)
+            self.pos_embed = _noise(0.02, 1, side, side, cfg.dim)
 
     def places(self, height: int, width: int) -> Tensor:
         """A vector for each place of a grid, by rows. (height * width, C)."""
@@ -88,8 +94,8 @@ class Embeds(nn.Module):
 
     def forward(self, x: Tensor | Patches) -> tuple[Tensor, Grid, Tensor | None]:
         if isinstance(x, Tensor):
-            grid, valid = Grid(self.prefix, x.shape[2] // self.patch, x.shape[3] // self.patch), None
-            tokens = self.proj(patchify(x, self.patch)) + self.places(*grid.shape)
+            grid, valid = Grid(self.prefix, x.shape[2] // PATCH, x.shape[3] // PATCH), None
+            tokens = self.proj(patchify(x, PATCH)) + self.places(*grid.shape)
         else:
             tokens, grid, valid = self.embed_native(x["patches"], x["patch_coord"], x["patch_valid"])
         if self.reg_token is not None:
@@ -101,7 +107,7 @@ class Embeds(nn.Module):
         shapes = [(height, width) for height, width in (coord.amax(1) + 1).tolist()]
         places = {shape: self.places(*shape) for shape in set(shapes)}
         table = pad_sequence([places[shape] for shape in shapes], batch_first=True)[:, : patches.shape[1]]
-        length = table.shape[1]  # the longest picture's: all pad more where the budget is larger
+        length = table.shape[1]  # the longest image's: all pad more where the budget is larger
         x, valid = self.proj(patches[:, :length]) + table, valid[:, :length]
         alike = len(places) == 1 and len(places[shapes[0]]) == length
         grid = Grid(self.prefix, *(shapes[0] if alike else (1, length)))
@@ -117,7 +123,7 @@ class Block(nn.Module):
         self.attn = SelfAttention(cfg.dim, cfg.num_heads, cfg.qkv_bias)
         self.ls1 = layer_scale(cfg.dim, cfg.layer_scale)
         self.norm2 = LayerNorm(cfg.dim)
-        self.mlp = Mlp(cfg.dim, int(cfg.dim * cfg.mlp_ratio), cfg.act)
+        self.mlp = cfg.mlp()
         self.ls2 = layer_scale(cfg.dim, cfg.layer_scale)
         self.drop_path = DropPath(drop_path)
 
@@ -126,30 +132,41 @@ class Block(nn.Module):
         return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
 
 
-class NaFlexViT(Backbone):
-    """Image (B, 3, H, W) -> tokens (B, N, dim) -> logits (B, num_classes). Any H and W that the patch divides.
+# A plain ViT's file: the patch layer is a convolution, the position table, (1, N, C), a square's.
+VIT = Layout(
+    marker=r"^patch_embed\.",
+    renamed=((r"^patch_embed\.", "embeds."), (r"^(pos_embed|reg_token)$", r"embeds.\1")),
+    reshaped={
+        "embeds.proj.weight": lambda kernel: kernel.permute(0, 2, 3, 1).flatten(1),
+        "embeds.pos_embed": lambda table: table.unflatten(1, (math.isqrt(table.shape[1]), -1)),
+    },
+)
 
-    Or, for pictures of unlike shapes, a dict of `patches` (B, N, patch * patch * 3), each picture's by rows and then
-    padding, `patch_coord` (B, N, 2), row and column, and `patch_valid` (B, N), False at padding. A patch of a picture
+
+class NaFlexViT(Backbone):
+    """Image (B, 3, H, W) -> tokens (B, N, dim) -> logits (B, num_classes). Any H and W that 16 divides.
+
+    Or, for images of unlike shapes, a dict of `patches` (B, N, 768), each image's by rows and then
+    padding, `patch_coord` (B, N, 2), row and column, and `patch_valid` (B, N), False at padding. A patch of an image
     may be False too: it is then left out of what the model sees.
     """
 
-    classifier_key: ClassVar[str] = "head"
+    classifier_key = "head"
+    layouts = (VIT,)
 
     def __init__(self, cfg: Config):
         super().__init__()
         self.num_features, self.num_classes = cfg.dim, cfg.num_classes
-        self.readout = "mean_norm" if cfg.pool == "mean" else "attention_pool"
+        self.readout = cfg.readout
         self.prefix = cfg.registers
         self.embeds = Embeds(cfg)
         (rates,) = drop_path_rates(cfg.drop_path, (cfg.depth,))
         self.blocks = nn.Sequential(*(Block(rate, cfg) for rate in rates))
-        self.norm, self.attn_pool, self.fc_norm = nn.Identity(), None, nn.Identity()
-        if cfg.pool == "map":
-            mlp = Mlp(cfg.dim, int(cfg.dim * cfg.mlp_ratio), cfg.act)
-            self.norm, self.attn_pool = LayerNorm(cfg.dim), AttentionPool(cfg.dim, cfg.num_heads, mlp, LayerNorm)
-        else:
-            self.fc_norm = LayerNorm(cfg.dim)
+        pools = cfg.readout == "attention_pool"
+        self.norm = LayerNorm(cfg.dim) if pools else nn.Identity()
+        self.attn_pool = AttentionPool(cfg.dim, cfg.num_heads, cfg.mlp(), LayerNorm) if pools else None
+        self.fc_norm = nn.Identity() if pools else LayerNorm(cfg.dim)
+        self.head_drop = nn.Dropout(cfg.drop)
         self.head = classifier(cfg.dim, cfg.num_classes)
 
     @classmethod
@@ -157,26 +174,12 @@ class NaFlexViT(Backbone):
         """Read off the number of classes and the rows of the position table."""
         fitted = super().fit(cfg, state_dict)
         table = state_dict.get("embeds.pos_embed_y" if cfg.factorised else "embeds.pos_embed")
-        return fitted if table is None else fitted | {"table": table.shape[1]}
-
-    @classmethod
-    def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Read a plain ViT's file too: its patch layer is a convolution, its position table, (1, N, C), a square's."""
-        state = {}
-        for key, value in super().adapt(state_dict).items():
-            if key in ("pos_embed", "reg_token") or key.startswith("patch_embed."):
-                key = f"embeds.{key.removeprefix('patch_embed.')}"
-            if key == "embeds.pos_embed" and value.ndim == 3:
-                value = value.unflatten(1, (math.isqrt(value.shape[1]), -1))
-            elif key == "embeds.proj.weight" and value.ndim == 4:
-                value = value.permute(0, 2, 3, 1).flatten(1)
-            state[key] = value
-        return state
+        return fitted if table is None else fitted | {"img_size": table.shape[1] * PATCH}
 
     def encode(self, x: Tensor | Patches) -> tuple[Tensor, Grid, Tensor | None]:
-        """Give the tokens (B, N, dim) behind the last norm, where they stand, and which are valid (B, N); None: all.
+        """Give the tokens (B, N, dim) after the last norm, where they stand, and which are valid (B, N); None: all.
 
-        N is the longest picture's. Pictures of unlike shapes share no grid: it is then one row of patches, in the order
+        N is the longest image's. Images of unlike shapes share no grid: it is then one row of patches, in the order
         in which they came. `forward_head` wants all three, or it would take padding for patches.
         """
         tokens, grid, valid = self.embeds(x)
@@ -198,7 +201,7 @@ class NaFlexViT(Backbone):
         else:
             shown = valid[:, self.prefix :, None]
             x = (x[:, self.prefix :] * shown).sum(1) / shown.sum(1).clamp(min=1)
-        x = self.fc_norm(x)
+        x = self.head_drop(self.fc_norm(x))
         return x if pre_logits else self.head(x)
 
     def read(self, tokens: Tensor, grid: Grid) -> Tensor:
@@ -213,7 +216,7 @@ def _hide(valid: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """Make what, added to the scores, keeps padding from being read. (B, N) -> (B, 1, 1, N)."""
     if valid is None:
         return None
-    # Not -inf: where a picture is nothing but padding, a softmax over -inf alone would be no number.
+    # Not -inf: where an image is nothing but padding, a softmax over -inf alone would be no number.
     return torch.zeros_like(valid, dtype=dtype).masked_fill(~valid, torch.finfo(dtype).min)[:, None, None]
 
 
@@ -229,17 +232,17 @@ def _noise(std: float, *shape: int) -> nn.Parameter:
 
 
 GAP = Config(registers=4)
-SO150M2 = Config(832, 21, 13, registers=1, mlp_ratio=34 / 13, qkv_bias=False)
+SO150M2 = Config(dim=832, depth=21, num_heads=13, registers=1, mlp_ratio=34 / 13, qkv_bias=False)
 TANH = partial(nn.GELU, approximate="tanh")
-SIGLIP = Config(filter="bilinear", act=TANH, layer_scale=None, pool="map", num_classes=0)
+SIGLIP = Config(filter="bilinear", act=TANH, layer_scale=None, readout="attention_pool", num_classes=0)
 
 VARIANTS = {
     "naflexvit_base_patch16_gap": GAP,
     "naflexvit_base_patch16_par_gap": replace(GAP, keep_aspect=True),
     "naflexvit_base_patch16_parfac_gap": replace(GAP, keep_aspect=True, factorised=True),
-    "naflexvit_base_patch16_map": replace(GAP, registers=1, pool="map"),
+    "naflexvit_base_patch16_map": replace(GAP, registers=1, readout="attention_pool"),
     "naflexvit_so150m2_patch16_reg1_gap": SO150M2,
-    "naflexvit_so150m2_patch16_reg1_map": replace(SO150M2, pool="map"),
+    "naflexvit_so150m2_patch16_reg1_map": replace(SO150M2, readout="attention_pool"),
     "naflexvit_base_patch16_siglip": SIGLIP,
     "naflexvit_so400m_patch16_siglip": replace(SIGLIP, dim=1152, depth=27, num_heads=16, mlp_ratio=3.7362),
 }

@@ -11,23 +11,12 @@ output of the network", arXiv:2504.13181.
 from dataclasses import replace
 from functools import partial
 
-from zoo.families.eva import Config, Eva
-from zoo.layers.mlp import Mlp
+from zoo.families.eva import BIASED_KEYS, Config, Eva
+from zoo.families.vit import Pool, Tokens
+from zoo.layers.embed import PatchEmbed
 from zoo.layers.norm import LayerNorm
 from zoo.layers.rotary import AxialRotary
 from zoo.registry import register
-
-POOL_HEADS = 8
-
-
-class PerceptionEncoder(Eva):
-    """An EVA whose attention pool has the same number of heads and the same MLP ratio at any size."""
-
-    def __init__(self, cfg: Config):
-        super().__init__(cfg)
-        if cfg.pool == "map":
-            self.attn_pool.num_heads = POOL_HEADS
-            self.attn_pool.mlp = Mlp(cfg.dim, 4 * cfg.dim)
 
 
 def rotary(side: int, start: float = 1.0) -> AxialRotary:
@@ -35,18 +24,23 @@ def rotary(side: int, start: float = 1.0) -> AxialRotary:
     return AxialRotary(reference=side, start=start, columns_first=True)
 
 
-PE = Config(k_bias=True, pre_norm=True, norm=partial(LayerNorm, eps=1e-5))
+PE = Config(
+    embed=partial(PatchEmbed, bias=False),
+    tokens=Tokens(norm=True),
+    attention=BIASED_KEYS,
+    norm=partial(LayerNorm, eps=1e-5),
+)
 TINY = dict(dim=192, num_heads=3)
 SMALL = dict(dim=384, num_heads=6)
 LARGE = dict(dim=1024, depth=24, num_heads=16, patch=14)
-GIGANTIC = dict(dim=1536, depth=50, num_heads=16, mlp_ratio=35 / 6, patch=14, class_token=False)
+GIGANTIC = dict(dim=1536, depth=50, num_heads=16, mlp_ratio=35 / 6, patch=14)
+G448 = dict(img_size=448, rotary=rotary(32, start=0.0), tokens=Tokens(class_token=False, norm=True), **GIGANTIC)
 
-CORE = replace(PE, pool="map", pool_prefix=True)
+CORE = replace(PE, readout=Pool(prefix=True, num_heads=8, mlp_ratio=4.0))  # at any width
 CORE384 = replace(CORE, img_size=384, rotary=rotary(24), num_classes=512)
-TUNED = replace(PE, pool="mean", last_norm=False, rotary=rotary(32), num_classes=0)
+TUNED = replace(PE, readout="mean", rotary=rotary(32), num_classes=0)
 TUNED448 = replace(TUNED, img_size=448)
 TUNED512 = replace(TUNED, img_size=512)
-G448 = dict(img_size=448, rotary=rotary(32, start=0.0), **GIGANTIC)
 
 VARIANTS = {
     "vit_pe_core_tiny_patch16_384": replace(CORE384, **TINY),
@@ -62,4 +56,4 @@ VARIANTS = {
     "vit_pe_spatial_large_patch14_448": replace(TUNED448, **LARGE),
     "vit_pe_spatial_gigantic_patch14_448": replace(TUNED, layer_scale=0.1, **G448),
 }
-register(PerceptionEncoder, VARIANTS)
+register(Eva, VARIANTS)

@@ -18,9 +18,12 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from zoo.base import Backbone
+from zoo import base
+from zoo.base import CHANNEL_GATES, CONVOLUTIONS, Backbone
+from zoo.layers.conv import conv
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import classifier
+from zoo.layers.norm import GroupNorm
 from zoo.probe import tap
 from zoo.registry import register
 
@@ -34,7 +37,7 @@ class Pruned:
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(base.Config):
     """What tells one ResNet from another."""
 
     depths: tuple[int, ...]  # blocks in each stage
@@ -49,15 +52,8 @@ class Config:
     first_reduce: int = 1  # a bottleneck's first conv gives so many times fewer channels than its second
     attention: Callable[[int], nn.Module] = nn.Identity  # at the end of each branch, given its channels
     anti_alias: Callable[[], nn.Module] | None = None  # halves the grid in a branch in place of the conv's stride
-    norm: Callable[[int], nn.Module] = nn.BatchNorm2d
+    norm: Callable[[int], nn.Module] = nn.BatchNorm2d  # given its channels
     pruned: tuple[Pruned, ...] = ()  # channels, stage by stage, where they no longer follow from the fields above
-    num_classes: int = 1000
-    drop: float = 0.0
-    drop_path: float = 0.0
-
-
-def conv(dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(dim_in, dim, kernel, stride, kernel // 2, groups=groups, bias=False)
 
 
 def shortcut(dim_in: int, dim: int, stride: int, cfg: Config) -> nn.Sequential:
@@ -157,10 +153,10 @@ class ResNet(Backbone):
 
     readout = "mean"
     classifier_key = "fc"
-    no_attention = "it is made of convolutions alone"
 
     def __init__(self, cfg: Config):
         super().__init__()
+        self.no_attention = CONVOLUTIONS if cfg.attention is nn.Identity else CHANNEL_GATES
         dim = cfg.stem[-1]
         self.conv1, self.bn1 = stem(cfg), cfg.norm(dim)
         self.maxpool = cfg.pool(dim) if cfg.pool else nn.MaxPool2d(3, 2, 1)
@@ -192,38 +188,38 @@ RESNET101 = Config((3, 4, 23, 3))
 RESNET152 = Config((3, 8, 36, 3))
 RESNET200 = Config((3, 24, 36, 3))
 RESNET269 = Config((3, 30, 48, 8))
-c = partial(replace, stem=(32, 32, 64))
-s = partial(replace, stem=(64, 64, 128))
-d = partial(replace, stem=(32, 32, 64), avg_down=True)
-t = partial(replace, stem=(24, 32, 64), avg_down=True)
+resnet_c = partial(replace, stem=(32, 32, 64))
+resnet_s = partial(replace, stem=(64, 64, 128))
+resnet_d = partial(replace, stem=(32, 32, 64), avg_down=True)
+resnet_t = partial(replace, stem=(24, 32, 64), avg_down=True)
 
 VARIANTS = {
-    "resnet10t": t(RESNET18, depths=(1, 1, 1, 1)),
-    "resnet14t": t(RESNET26, depths=(1, 1, 1, 1)),
+    "resnet10t": resnet_t(RESNET18, depths=(1, 1, 1, 1)),
+    "resnet14t": resnet_t(RESNET26, depths=(1, 1, 1, 1)),
     "resnet18": RESNET18,
-    "resnet18d": d(RESNET18),
+    "resnet18d": resnet_d(RESNET18),
     "resnet26": RESNET26,
-    "resnet26d": d(RESNET26),
-    "resnet26t": t(RESNET26),
+    "resnet26d": resnet_d(RESNET26),
+    "resnet26t": resnet_t(RESNET26),
     "resnet34": RESNET34,
-    "resnet34d": d(RESNET34),
+    "resnet34d": resnet_d(RESNET34),
     "resnet50": RESNET50,
-    "resnet50_gn": replace(RESNET50, norm=partial(nn.GroupNorm, 32)),
-    "resnet50c": c(RESNET50),
-    "resnet50d": d(RESNET50),
-    "resnet50s": s(RESNET50),
-    "resnet50t": t(RESNET50),
+    "resnet50_gn": replace(RESNET50, norm=GroupNorm),
+    "resnet50c": resnet_c(RESNET50),
+    "resnet50d": resnet_d(RESNET50),
+    "resnet50s": resnet_s(RESNET50),
+    "resnet50t": resnet_t(RESNET50),
     "resnet101": RESNET101,
-    "resnet101c": c(RESNET101),
-    "resnet101d": d(RESNET101),
-    "resnet101s": s(RESNET101),
+    "resnet101c": resnet_c(RESNET101),
+    "resnet101d": resnet_d(RESNET101),
+    "resnet101s": resnet_s(RESNET101),
     "resnet152": RESNET152,
-    "resnet152c": c(RESNET152),
-    "resnet152d": d(RESNET152),
-    "resnet152s": s(RESNET152),
+    "resnet152c": resnet_c(RESNET152),
+    "resnet152d": resnet_d(RESNET152),
+    "resnet152s": resnet_s(RESNET152),
     "resnet200": RESNET200,
-    "resnet200d": d(RESNET200),
-    "test_resnet": d(
+    "resnet200d": resnet_d(RESNET200),
+    "test_resnet": resnet_d(
         Config((1, 1, 1, 1), dims=(32, 48, 48, 96), bottleneck=(False, False, True, False)), stem=(16, 16, 32)
     ),
     "wide_resnet50_2": replace(RESNET50, group_width=128),

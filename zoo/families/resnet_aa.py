@@ -1,36 +1,20 @@
-"""Anti-aliased ResNet: smooth, then drop pixels, so that a picture moved by one pixel gives nearly the same answer.
+"""Anti-aliased ResNet: smooth, then drop pixels, so that an image moved by one pixel gives nearly the same answer.
 
     where a ResNet's conv or max pool has stride 2, here it has stride 1, and a blur or a mean halves the grid after it
 
 The blur rows smooth by (1 2 1)/4 and keep the stem's max, at stride 1. The aa rows take 2x2 means, in the stem in place
-of the max; that is a box filter on an exact half, so pictures whose sides are multiples of 32 are safe. Zhang 2019,
+of the max; that is a box filter on an exact half, so images whose sides are multiples of 32 are safe. Zhang 2019,
 "Making Convolutional Networks Shift-Invariant Again", arXiv:1904.11486. The aa rows are timm's own.
 """
 
 from dataclasses import replace
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 
-from zoo.families.resnet import RESNET18, RESNET34, RESNET50, RESNET101, ResNet, d
-from zoo.layers.blur import BlurPool
+from zoo.families.resnet import RESNET18, RESNET34, RESNET50, RESNET101, ResNet, resnet_d
+from zoo.layers.pool import BlurPool, HalveByMean
 from zoo.registry import register
-
-
-class HalveByMean(nn.AvgPool2d):
-    """(B, C, H, W) -> (B, C, H/2, W/2); an odd H or W is an error, because the shortcut beside it rounds up."""
-
-    def __init__(self):
-        super().__init__(2)
-
-    def forward(self, input: Tensor) -> Tensor:
-        height, width = input.shape[2:]
-        if height % 2 or width % 2:
-            raise ValueError(
-                f"This model halves its grid by 2x2 means, and {height}x{width} has no exact half: "
-                "show it a picture whose sides are multiples of 32."
-            )
-        return super().forward(input)
 
 
 def stem_blur(dim: int) -> nn.Sequential:
@@ -47,11 +31,11 @@ mean = partial(replace, anti_alias=HalveByMean, pool=stem_mean)
 VARIANTS = {
     "resnetblur18": blur(RESNET18),
     "resnetblur50": blur(RESNET50),
-    "resnetblur50d": blur(d(RESNET50)),
-    "resnetblur101d": blur(d(RESNET101)),
-    "resnetaa34d": mean(d(RESNET34)),
+    "resnetblur50d": blur(resnet_d(RESNET50)),
+    "resnetblur101d": blur(resnet_d(RESNET101)),
+    "resnetaa34d": mean(resnet_d(RESNET34)),
     "resnetaa50": mean(RESNET50),
-    "resnetaa50d": mean(d(RESNET50)),
-    "resnetaa101d": mean(d(RESNET101)),
+    "resnetaa50d": mean(resnet_d(RESNET50)),
+    "resnetaa101d": mean(resnet_d(RESNET101)),
 }
 register(ResNet, VARIANTS)

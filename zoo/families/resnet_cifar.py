@@ -6,57 +6,43 @@
 Depth is 6n + 2. Where a stage halves the grid, the shortcut takes every second pixel and fills the new channels with
 zeros (the paper's option A). He et al. 2015, "Deep Residual Learning for Image Recognition", section 4.2,
 arXiv:1512.03385. The wide rows multiply the channels (Zagoruyko and Komodakis 2016, arXiv:1605.07146).
-
-ResNet-9 is the shallow, wide one of those who train CIFAR-10 in seconds:
-
-    image -> 3x3 conv -> 3 stages on a grid of 16, 8, 4 -> mean -> fc
-    stage -> 3x3 conv, max pool, bn, relu -> (first and last:) + two 3x3 convs of it, each with bn, relu
-
-It is Page's (2018, "How to train your ResNet", DAWNBench) with thinner stages, a mean at the end, and pooling before
-the norm, which costs less (Jordan 2024, arXiv:2404.00498).
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.base import Backbone
-from zoo.layers.head import ClassifierHead, classifier
+from zoo import base
+from zoo.base import CONVOLUTIONS, Backbone
+from zoo.layers.conv import conv
+from zoo.layers.drop import DropPath, drop_path_rates
+from zoo.layers.head import classifier
 from zoo.probe import tap
 from zoo.registry import register
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(base.Config):
     """What tells one CIFAR ResNet from another."""
 
     depth: int  # 6n + 2 layers with weights
     width: int = 16  # channels of the first stage
-    num_classes: int = 10
-
-
-@dataclass(frozen=True)
-class ShallowConfig:
-    """What tells one ResNet-9 from another."""
-
-    dims: tuple[int, int, int, int] = (32, 64, 160, 224)  # channels of the stem and of the stages
-    num_classes: int = 10
 
 
 class Block(nn.Module):
     """(B, C, H, W) -> (B, dim, H/stride, W/stride)."""
 
-    def __init__(self, dim_in: int, dim: int, stride: int):
+    def __init__(self, dim_in: int, dim: int, stride: int, drop_path: float):
         super().__init__()
         self.stride, self.new_channels = stride, dim - dim_in
-        self.conv1 = nn.Conv2d(dim_in, dim, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(dim)
-        self.conv2 = nn.Conv2d(dim, dim, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(dim)
+        self.conv1, self.bn1 = conv(dim_in, dim, 3, stride), nn.BatchNorm2d(dim)
+        self.conv2, self.bn2 = conv(dim, dim, 3), nn.BatchNorm2d(dim)
+        self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        y = self.drop_path(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
         if self.new_channels:
             before = self.new_channels // 2
             x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.new_channels - before))
@@ -68,7 +54,7 @@ class CifarResNet(Backbone):
 
     readout = "mean"
     classifier_key = "fc"
-    no_attention = "it is made of convolutions alone"
+    no_attention = CONVOLUTIONS
 
     def __init__(self, cfg: Config):
         super().__init__()
@@ -77,11 +63,12 @@ class CifarResNet(Backbone):
             raise ValueError(f"A CIFAR ResNet has 6n + 2 layers; {cfg.depth} is not of that form.")
         dims = [cfg.width, 2 * cfg.width, 4 * cfg.width]
         self.num_features, self.num_classes = dims[-1], cfg.num_classes
-        self.conv1 = nn.Conv2d(3, cfg.width, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(cfg.width)
-        for i, dim in enumerate(dims):
-            first = Block(dims[max(i - 1, 0)], dim, stride=2 if i else 1)
-            self.add_module(f"layer{i + 1}", nn.Sequential(first, *(Block(dim, dim, 1) for _ in range(n - 1))))
+        self.conv1, self.bn1 = conv(3, cfg.width, 3), nn.BatchNorm2d(cfg.width)
+        for i, (first, *rest) in enumerate(drop_path_rates(cfg.drop_path, (n, n, n))):
+            dim = dims[i]
+            blocks = [Block(dims[max(i - 1, 0)], dim, 2 if i else 1, first), *(Block(dim, dim, 1, r) for r in rest)]
+            self.add_module(f"layer{i + 1}", nn.Sequential(*blocks))
+        self.drop = nn.Dropout(cfg.drop)
         self.fc = classifier(dims[-1], cfg.num_classes)
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -91,63 +78,18 @@ class CifarResNet(Backbone):
         return tap("cam", x, "NCHW")
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        x = x.mean((2, 3))
+        x = self.drop(x.mean((2, 3)))
         return x if pre_logits else self.fc(x)
 
 
-class ConvNorm(nn.Sequential):
-    """(B, C, H, W) -> (B, dim, H, W), or (B, dim, H/2, W/2) where the largest of each 2x2 is kept."""
-
-    def __init__(self, dim_in: int, dim: int, pool: bool = False):
-        super().__init__()
-        self.conv = nn.Conv2d(dim_in, dim, 3, 1, 1, bias=False)
-        self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
-        self.bn = nn.BatchNorm2d(dim)
-        self.act = nn.ReLU()
-
-
-class Pair(nn.Module):
-    """x + two convolutions of it; the shape stays."""
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.conv1 = ConvNorm(dim, dim)
-        self.conv2 = ConvNorm(dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(self.conv1(x))
-
-
-class ResNet9(Backbone):
-    """Image (B, 3, H, W) -> features (B, dims[-1], H/8, W/8) -> logits (B, num_classes)."""
-
-    readout = "mean"
-    no_attention = CifarResNet.no_attention
-
-    def __init__(self, cfg: ShallowConfig):
-        super().__init__()
-        stem, first, second, third = cfg.dims
-        self.num_features, self.num_classes = third, cfg.num_classes
-        self.stem = ConvNorm(3, stem)
-        self.layer1 = nn.Sequential(ConvNorm(stem, first, pool=True), Pair(first))
-        self.layer2 = ConvNorm(first, second, pool=True)
-        self.layer3 = nn.Sequential(ConvNorm(second, third, pool=True), Pair(third))
-        self.head = ClassifierHead(third, cfg.num_classes)
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        x = tap("stage1", self.layer1(self.stem(x)), "NCHW")
-        x = tap("stage2", self.layer2(x), "NCHW")
-        x = tap("stage3", self.layer3(x), "NCHW")
-        return tap("cam", x, "NCHW")
-
+cifar = partial(Config, num_classes=10, img_size=32)
 
 VARIANTS = {
-    "resnet20_cifar": Config(20),
-    "resnet32_cifar": Config(32),
-    "resnet44_cifar": Config(44),
-    "resnet56_cifar": Config(56),
-    "resnet110_cifar": Config(110),
-    "resnet20x2_cifar": Config(20, width=32),
+    "resnet20_cifar": cifar(20),
+    "resnet32_cifar": cifar(32),
+    "resnet44_cifar": cifar(44),
+    "resnet56_cifar": cifar(56),
+    "resnet110_cifar": cifar(110),
+    "resnet20x2_cifar": cifar(20, width=32),
 }
 register(CifarResNet, VARIANTS)
-register(ResNet9, {"resnet9_cifar": ShallowConfig()})

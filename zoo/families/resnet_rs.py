@@ -1,4 +1,4 @@
-"""ResNet-RS: the ResNet of 2015 with the small tweaks since then, scaled by depth and picture size together.
+"""ResNet-RS: the ResNet of 2015 with the small tweaks since then, scaled by depth and image size together.
 
     image -> three 3x3 convs -> 3x3 conv in place of the max pool -> 4 stages of SE bottlenecks -> mean -> fc
 
@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from torch import nn
 
-from zoo.families.resnet import RESNET50, RESNET101, RESNET152, RESNET200, conv, d
-from zoo.families.se_resnet import SeResNet
+from zoo.families.resnet import RESNET50, RESNET101, RESNET152, RESNET200, ResNet, resnet_d
 from zoo.layers.channel_attention import SqueezeExcite
+from zoo.layers.conv import conv
 from zoo.registry import register
 
 
@@ -25,7 +25,7 @@ def attention(dim: int) -> SqueezeExcite:
     return SqueezeExcite(dim, dim // 4)
 
 
-RS = d(RESNET50, pool=conv_pool, attention=attention)
+RS = resnet_d(RESNET50, pool=conv_pool, attention=attention)
 
 VARIANTS = {
     "resnetrs50": RS,
@@ -36,4 +36,4 @@ VARIANTS = {
     "resnetrs350": replace(RS, depths=(4, 36, 72, 4)),
     "resnetrs420": replace(RS, depths=(4, 44, 87, 4)),
 }
-register(SeResNet, VARIANTS)
+register(ResNet, VARIANTS)

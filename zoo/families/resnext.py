@@ -9,12 +9,12 @@ Instagram's hashtags: Mahajan et al. 2018, arXiv:1805.00932. The d row has ResNe
 
 from dataclasses import replace
 
-from zoo.families.resnet import RESNET50, RESNET101, ResNet, d
+from zoo.families.resnet import RESNET50, RESNET101, ResNet, resnet_d
 from zoo.registry import register
 
 VARIANTS = {
     "resnext50_32x4d": replace(RESNET50, groups=32, group_width=4),
-    "resnext50d_32x4d": d(RESNET50, groups=32, group_width=4),
+    "resnext50d_32x4d": resnet_d(RESNET50, groups=32, group_width=4),
     "resnext101_32x4d": replace(RESNET101, groups=32, group_width=4),
     "resnext101_32x8d": replace(RESNET101, groups=32, group_width=8),
     "resnext101_32x16d": replace(RESNET101, groups=32, group_width=16),

@@ -20,20 +20,13 @@ from zoo.families.resnet import (
     RESNET200,
     RESNET269,
     ResNet,
-    d,
-    s,
-    t,
+    resnet_d,
+    resnet_s,
+    resnet_t,
 )
 from zoo.families.resnet_aa import mean
 from zoo.layers.channel_attention import SqueezeExcite
 from zoo.registry import register
-
-
-class SeResNet(ResNet):
-    """Image (B, 3, H, W) -> features (B, num_features, H/32, W/32), rounded up -> logits (B, num_classes)."""
-
-    no_attention = "its gates weigh whole channels, the same at every place, and the rest is convolutions"
-
 
 se = partial(replace, attention=SqueezeExcite)
 
@@ -41,22 +34,24 @@ VARIANTS = {
     "seresnet18": se(RESNET18),
     "seresnet34": se(RESNET34),
     "seresnet50": se(RESNET50),
-    "seresnet50t": se(t(RESNET50)),
+    "seresnet50t": se(resnet_t(RESNET50)),
     "seresnet101": se(RESNET101),
     "seresnet152": se(RESNET152),
-    "seresnet152d": se(d(RESNET152)),
-    "seresnet200d": se(d(RESNET200)),
-    "seresnet269d": se(d(RESNET269)),
-    "seresnext26d_32x4d": se(d(RESNET26), groups=32, group_width=4),
-    "seresnext26t_32x4d": se(t(RESNET26), groups=32, group_width=4),
+    "seresnet152d": se(resnet_d(RESNET152)),
+    "seresnet200d": se(resnet_d(RESNET200)),
+    "seresnet269d": se(resnet_d(RESNET269)),
+    "seresnext26d_32x4d": se(resnet_d(RESNET26), groups=32, group_width=4),
+    "seresnext26t_32x4d": se(resnet_t(RESNET26), groups=32, group_width=4),
     "seresnext50_32x4d": se(RESNET50, groups=32, group_width=4),
     "seresnext101_32x4d": se(RESNET101, groups=32, group_width=4),
     "seresnext101_32x8d": se(RESNET101, groups=32, group_width=8),
     "seresnext101_64x4d": se(RESNET101, groups=64, group_width=4),
-    "seresnext101d_32x8d": se(d(RESNET101), groups=32, group_width=8),
-    "seresnetaa50d": se(mean(d(RESNET50))),
-    "seresnextaa101d_32x8d": se(mean(d(RESNET101)), groups=32, group_width=8),
-    "seresnextaa201d_32x8d": se(mean(s(RESNET200)), depths=(3, 24, 36, 4), avg_down=True, groups=32, group_width=8),
-    "senet154": se(s(RESNET152), groups=64, group_width=4, first_reduce=2, down_kernel=3),
+    "seresnext101d_32x8d": se(resnet_d(RESNET101), groups=32, group_width=8),
+    "seresnetaa50d": se(mean(resnet_d(RESNET50))),
+    "seresnextaa101d_32x8d": se(mean(resnet_d(RESNET101)), groups=32, group_width=8),
+    "seresnextaa201d_32x8d": se(
+        mean(resnet_s(RESNET200)), depths=(3, 24, 36, 4), avg_down=True, groups=32, group_width=8
+    ),
+    "senet154": se(resnet_s(RESNET152), groups=64, group_width=4, first_reduce=2, down_kernel=3),
 }
-register(SeResNet, VARIANTS)
+register(ResNet, VARIANTS)

@@ -1,4 +1,4 @@
-"""SigLIP's picture encoder: CLIP's idea with a yes-or-no question for each pair of picture and sentence.
+"""SigLIP's image encoder: CLIP's idea with a yes-or-no question for each pair of image and sentence.
 
     patches -> + places -> blocks -> norm -> one learned query reads the patches
 
@@ -12,37 +12,42 @@ from functools import partial
 
 from torch import nn
 
-from zoo.families.vit import BASE as VIT_BASE, LARGE as VIT_LARGE, Config, ViT
+from zoo.families.vit import BASE as VIT_BASE, LARGE as VIT_LARGE, Config, Pool, Tokens, ViT
+from zoo.layers.embed import PatchEmbed
 from zoo.layers.mlp import Mlp
 from zoo.registry import register
 
 TANH = partial(Mlp, act=partial(nn.GELU, approximate="tanh"))
-BASE = replace(VIT_BASE, class_token=False, pool="map", num_classes=0)
-LARGE = replace(VIT_LARGE, class_token=False, pool="map", num_classes=0)
-SO400M = Config(1152, 27, 16, patch=14, mlp_ratio=3.7362, class_token=False, pool="map", num_classes=0)
+NO_CLASS = Tokens(class_token=False)
+RAGGED = partial(PatchEmbed, ragged=True)  # the patch does not divide the size
+BASE = replace(VIT_BASE, tokens=NO_CLASS, readout=Pool(), num_classes=0)
+LARGE = replace(VIT_LARGE, tokens=NO_CLASS, readout=Pool(), num_classes=0)
+SO400M = Config(
+    dim=1152, depth=27, num_heads=16, patch=14, mlp_ratio=3.7362, tokens=NO_CLASS, readout=Pool(), num_classes=0
+)
 
 VARIANTS = {
     "vit_base_patch16_siglip_224": BASE,
     "vit_base_patch16_siglip_256": replace(BASE, img_size=256),
     "vit_base_patch16_siglip_384": replace(BASE, img_size=384),
     "vit_base_patch16_siglip_512": replace(BASE, img_size=512),
-    "vit_base_patch16_siglip_gap_224": replace(BASE, pool="mean"),
-    "vit_base_patch16_siglip_gap_256": replace(BASE, img_size=256, pool="mean"),
-    "vit_base_patch16_siglip_gap_384": replace(BASE, img_size=384, pool="mean"),
-    "vit_base_patch16_siglip_gap_512": replace(BASE, img_size=512, pool="mean"),
+    "vit_base_patch16_siglip_gap_224": replace(BASE, readout="norm_mean"),
+    "vit_base_patch16_siglip_gap_256": replace(BASE, img_size=256, readout="norm_mean"),
+    "vit_base_patch16_siglip_gap_384": replace(BASE, img_size=384, readout="norm_mean"),
+    "vit_base_patch16_siglip_gap_512": replace(BASE, img_size=512, readout="norm_mean"),
     "vit_base_patch32_siglip_256": replace(BASE, patch=32, img_size=256, mlp=TANH),
-    "vit_base_patch32_siglip_gap_256": replace(BASE, patch=32, img_size=256, mlp=TANH, pool="mean"),
+    "vit_base_patch32_siglip_gap_256": replace(BASE, patch=32, img_size=256, mlp=TANH, readout="norm_mean"),
     "vit_large_patch16_siglip_256": replace(LARGE, img_size=256),
     "vit_large_patch16_siglip_384": replace(LARGE, img_size=384),
     "vit_large_patch16_siglip_512": replace(LARGE, img_size=512, mlp=TANH),
-    "vit_large_patch16_siglip_gap_256": replace(LARGE, img_size=256, pool="mean"),
-    "vit_large_patch16_siglip_gap_384": replace(LARGE, img_size=384, pool="mean"),
-    "vit_large_patch16_siglip_gap_512": replace(LARGE, img_size=512, mlp=TANH, pool="mean"),
+    "vit_large_patch16_siglip_gap_256": replace(LARGE, img_size=256, readout="norm_mean"),
+    "vit_large_patch16_siglip_gap_384": replace(LARGE, img_size=384, readout="norm_mean"),
+    "vit_large_patch16_siglip_gap_512": replace(LARGE, img_size=512, mlp=TANH, readout="norm_mean"),
     "vit_so400m_patch14_siglip_224": SO400M,
     "vit_so400m_patch14_siglip_378": replace(SO400M, img_size=378),
-    "vit_so400m_patch14_siglip_384": replace(SO400M, img_size=384, ragged=True),
-    "vit_so400m_patch14_siglip_gap_224": replace(SO400M, pool="mean"),
-    "vit_so400m_patch14_siglip_gap_378": replace(SO400M, img_size=378, pool="mean"),
-    "vit_so400m_patch14_siglip_gap_384": replace(SO400M, img_size=384, pool="mean", ragged=True),
+    "vit_so400m_patch14_siglip_384": replace(SO400M, img_size=384, embed=RAGGED),
+    "vit_so400m_patch14_siglip_gap_224": replace(SO400M, readout="norm_mean"),
+    "vit_so400m_patch14_siglip_gap_378": replace(SO400M, img_size=378, readout="norm_mean"),
+    "vit_so400m_patch14_siglip_gap_384": replace(SO400M, img_size=384, readout="norm_mean", embed=RAGGED),
 }
 register(ViT, VARIANTS)

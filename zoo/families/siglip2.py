@@ -18,12 +18,12 @@ VARIANTS = {
     "vit_so400m_patch16_siglip_256": replace(SO400M, img_size=256),
     "vit_so400m_patch16_siglip_384": replace(SO400M, img_size=384),
     "vit_so400m_patch16_siglip_512": replace(SO400M, img_size=512),
-    "vit_so400m_patch16_siglip_gap_256": replace(SO400M, img_size=256, pool="mean"),
-    "vit_so400m_patch16_siglip_gap_384": replace(SO400M, img_size=384, pool="mean"),
-    "vit_so400m_patch16_siglip_gap_512": replace(SO400M, img_size=512, pool="mean"),
+    "vit_so400m_patch16_siglip_gap_256": replace(SO400M, img_size=256, readout="norm_mean"),
+    "vit_so400m_patch16_siglip_gap_384": replace(SO400M, img_size=384, readout="norm_mean"),
+    "vit_so400m_patch16_siglip_gap_512": replace(SO400M, img_size=512, readout="norm_mean"),
     "vit_giantopt_patch16_siglip_256": replace(GIANTOPT, img_size=256),
     "vit_giantopt_patch16_siglip_384": replace(GIANTOPT, img_size=384),
-    "vit_giantopt_patch16_siglip_gap_256": replace(GIANTOPT, img_size=256, pool="mean"),
-    "vit_giantopt_patch16_siglip_gap_384": replace(GIANTOPT, img_size=384, pool="mean"),
+    "vit_giantopt_patch16_siglip_gap_256": replace(GIANTOPT, img_size=256, readout="norm_mean"),
+    "vit_giantopt_patch16_siglip_gap_384": replace(GIANTOPT, img_size=384, readout="norm_mean"),
 }
 register(ViT, VARIANTS)

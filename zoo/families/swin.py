@@ -5,19 +5,18 @@
 
 Liu et al. 2021, "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", arXiv:2103.14030.
 
-Any picture that patches divide goes. A grid of tokens that windows do not divide is padded below and to the right;
-along an axis where it is no longer than a window, the window shrinks to it, its position biases with it, and nothing
-is shifted. So a picture gets what a model built for its size would give.
+Any image that patches divide goes: where a window shrinks to its grid (zoo/layers/windows.py), its position biases
+shrink with it. So an image gets what a model built for its size would give.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo import base
 from zoo.base import Backbone
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.embed import PatchEmbed
@@ -25,15 +24,15 @@ from zoo.layers.head import ClassifierHead
 from zoo.layers.mlp import Mlp
 from zoo.layers.norm import LayerNorm
 from zoo.layers.relative_position import offsets, relative_bias, table_side
-from zoo.probe import Geometry, Grid, attention, tap
+from zoo.layers.windows import Windows, windows
+from zoo.probe import attention, tap
 from zoo.registry import register
 
 EPS = 1e-5
-MASKED = -100.0  # added to the score of two tokens that stand side by side only because the grid was rolled
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(base.Config):
     """What tells one Swin from another."""
 
     dim: int  # channels of the first stage; each later one has twice as many
@@ -41,53 +40,7 @@ class Config:
     num_heads: tuple[int, ...]  # in each stage
     window: tuple[int, ...] = (7, 7, 7, 7)  # side of a window in each stage, in tokens
     patch: int = 4  # side of a patch in pixels
-    mlp_ratio: float = 4.0
-    num_classes: int = 1000
-    drop: float = 0.0
-    drop_path: float = 0.0
-
-
-@dataclass(frozen=True)
-class Windows:
-    """How a grid (H, W) is cut into n windows of h x w slots."""
-
-    size: tuple[int, int]  # h, w
-    index: Tensor  # (n, h * w): the token in each slot, row by row; -1 is padding
-    source: Tensor  # (n * h * w,): the same for a gather, padding at H * W
-    slot: Tensor  # (H * W,): where each token went
-    offset: Tensor  # (h * w, h * w): which row of the bias table a query and a key share
-    mask: Tensor | None  # (n, 1, h * w, h * w), if anything is shifted
-
-
-def cut(x: Tensor, h: int, w: int) -> Tensor:
-    """(H, W) -> (H/h * W/w, h * w)."""
-    return x.unflatten(1, (-1, w)).unflatten(0, (-1, h)).transpose(1, 2).flatten(2).flatten(0, 1)
-
-
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)  # an inference tensor, once cached, could never serve a training step
-def windows(height: int, width: int, side: int, shifted: bool, device: torch.device) -> Windows:
-    """Cut a grid of height x width tokens into windows of side x side, or smaller where the grid is."""
-    h, w = min(height, side), min(width, side)
-    down, right = h // 2 * (shifted and height > h), w // 2 * (shifted and width > w)
-    token = torch.arange(height * width, device=device).view(height, width).roll((-down, -right), (0, 1))
-    token = F.pad(token, (0, -width % w, 0, -height % h), value=-1)
-    index = cut(token, h, w)
-    flat = index.flatten()
-    filled = (flat >= 0).nonzero()[:, 0]
-    mask = None
-    if down or right:  # regions count from the padded edge, as in the reference: padding lets some rolled ends meet
-        rows, cols = (torch.arange(n, device=device) for n in token.shape)
-        region = cut(2 * (rows >= len(rows) - down)[:, None] + 1 * (cols >= len(cols) - right), h, w)
-        mask = MASKED * (region[:, None, :, None] != region[:, None, None, :]).float()
-    return Windows(
-        size=(h, w),
-        index=index,
-        source=torch.where(flat < 0, height * width, flat),
-        slot=filled[flat[filled].argsort()],
-        offset=offsets(h, w, device),
-        mask=mask,
-    )
+    mlp_ratio: float = 4.0  # hidden width of the MLP over dim
 
 
 class WindowAttention(nn.Module):
@@ -103,29 +56,17 @@ class WindowAttention(nn.Module):
 
     def bias(self, into: Windows, batch: int) -> Tensor:
         """What is added to the scores. -> (1 or batch * n, heads, h * w, h * w)."""
-        bias = relative_bias(self.relative_position_bias_table, self.side, into.size, into.offset)
+        offset = offsets(*into.size, into.index.device)
+        bias = relative_bias(self.relative_position_bias_table, self.side, into.size, offset)
         return bias[None] if into.mask is None else (bias + into.mask.to(bias.dtype)).repeat(batch, 1, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, height, width, dim = x.shape
+        batch, height, width, _ = x.shape
         into = windows(height, width, self.side, self.shifted, x.device)
-        slots, tokens = into.source.numel(), height * width
-        x = x.flatten(1, 2)
-        if slots > tokens:
-            x = F.pad(x, (0, 0, 0, 1))
-        x = x.index_select(1, into.source).view(-1, into.index.shape[1], dim)  # (B * n, h * w, C)
-        q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        grid = Grid(0, height, width)
-        x = attention(
-            q,
-            k,
-            v,
-            layer=self,
-            geometry=lambda: Geometry(into.index, into.index, grid, grid),
-            bias=self.bias(into, batch),
-        )
-        x = x.transpose(1, 2).reshape(batch, slots, dim).index_select(1, into.slot)
-        return self.proj(x).view(batch, height, width, dim)
+        qkv = self.qkv(into.cut(x)).unflatten(2, (3, self.num_heads, -1))  # (B * n, h * w, 3, heads, d)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        x = attention(q, k, v, layer=self, geometry=into.geometry, bias=self.bias(into, batch))
+        return self.proj(into.merge(x.transpose(1, 2).flatten(2)))
 
 
 class Block(nn.Module):
@@ -233,6 +174,6 @@ VARIANTS = {
     "swin_base_patch4_window12_384": Config(128, (2, 2, 18, 2), (4, 8, 16, 32), W12),
     "swin_large_patch4_window7_224": Config(192, (2, 2, 18, 2), (6, 12, 24, 48)),
     "swin_large_patch4_window12_384": Config(192, (2, 2, 18, 2), (6, 12, 24, 48), W12),
-    "swin_cifar": Config(48, (2, 4, 2), (3, 6, 12), (4, 4, 4), patch=2, mlp_ratio=3.5, num_classes=10),
+    "swin_cifar": Config(48, (2, 4, 2), (3, 6, 12), (4, 4, 4), patch=2, mlp_ratio=3.5, num_classes=10, img_size=32),
 }
 register(Swin, VARIANTS)

@@ -1,4 +1,4 @@
-"""TinyCLIP: CLIP made small, by copying how the large one relates pictures to words and by inheriting its weights.
+"""TinyCLIP: CLIP made small, by copying how the large one relates images to words and by inheriting its weights.
 
 Wu et al. 2023, "TinyCLIP: CLIP Distillation via Affinity Mimicking and Weight Inheritance", arXiv:2309.12314. The 512
 outputs are no classes but the space that words share.

@@ -1,4 +1,4 @@
-"""Vision Transformer: a picture is a sentence of patches, read by a plain transformer encoder.
+"""Vision Transformer: an image is a sentence of patches, read by a plain transformer encoder.
 
     image -> patches of 16x16, a linear layer -> + class token, + places -> blocks -> norm -> class token -> fc
     block -> norm -> attention (tokens read each other) -> + shortcut -> norm -> MLP (each on its own) -> + shortcut
@@ -11,21 +11,53 @@ giants are I-JEPA's (Assran et al. 2023, arXiv:2301.08243). The test_ sizes are 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from zoo import base
 from zoo.base import Backbone
+from zoo.layers.adapt import Layout
 from zoo.layers.attention import AttentionPool, SelfAttention
 from zoo.layers.drop import DropPath, drop_path_rates
-from zoo.layers.embed import PatchEmbed, resize_positions
+from zoo.layers.embed import PatchEmbed, position_table, resize_positions
 from zoo.layers.head import classifier
+from zoo.layers.init import init_linear
 from zoo.layers.mlp import Mlp
 from zoo.layers.norm import LayerNorm, RmsNorm
 from zoo.layers.scale import layer_scale
 from zoo.probe import Grid, tap
 from zoo.registry import register
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """How patches become the list of tokens that the blocks read: with what before them, and told where they are."""
+
+    class_token: bool = True
+    registers: int = 0  # tokens that hold no place and are never read out
+    places: Literal["all", "patches"] | None = "all"  # which tokens have a row in the learned table of positions
+    norm: bool = False  # norm before the first block
+
+
+@dataclass(frozen=True)
+class Pool:
+    """One learned query reads the tokens, in place of a class token."""
+
+    prefix: bool = False  # it reads the tokens before the patches too
+    num_heads: int | None = None  # None: as in the blocks
+    mlp_ratio: float | None = None  # None: as in the blocks
+
+    def build(self, cfg: "Config") -> AttentionPool:
+        mlp = cfg.mlp(cfg.dim, int(cfg.dim * (self.mlp_ratio or cfg.mlp_ratio)))
+        return AttentionPool(cfg.dim, self.num_heads or cfg.num_heads, mlp, cfg.norm, skip_prefix=not self.prefix)
+
+
+def self_attention(index: int, cfg: "Config", qkv_bias: bool = True) -> SelfAttention:
+    """Make the attention of any block."""
+    return SelfAttention(cfg.dim, cfg.num_heads, qkv_bias)
 
 
 class Block(nn.Module):
@@ -34,7 +66,7 @@ class Block(nn.Module):
     def __init__(self, index: int, drop_path: float, cfg: "Config"):
         super().__init__()
         self.norm1 = cfg.norm(cfg.dim)
-        self.attn = SelfAttention(cfg.dim, cfg.num_heads, cfg.qkv_bias, cfg.norm if cfg.qk_norm else None)
+        self.attn = cfg.attention(index, cfg)
         self.ls1 = layer_scale(cfg.dim, cfg.layer_scale)
         self.norm2 = cfg.norm(cfg.dim)
         self.mlp = cfg.mlp(cfg.dim, int(cfg.dim * cfg.mlp_ratio))
@@ -49,33 +81,24 @@ class Block(nn.Module):
         return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
 
 
-@dataclass(frozen=True)
-class Config:
+@dataclass(frozen=True, kw_only=True)
+class Config(base.Config):
     """What tells one ViT from another."""
 
     dim: int = 768
     depth: int = 12  # blocks
     num_heads: int = 12
     patch: int = 16  # side of a patch, pixels
-    img_size: int = 224  # side of the picture that the position table was learned on, pixels
-    ragged: bool = False  # the patch does not divide img_size: what fills no patch is not seen
+    img_size: int = 224  # side of the image that the position table was learned on, pixels
     mlp_ratio: float = 4.0  # hidden width of the MLP over dim
-    qkv_bias: bool = True
-    qk_norm: bool = False
     layer_scale: float | None = None  # how quietly each branch starts
-    class_token: bool = True
-    registers: int = 0  # tokens that hold no place and are never read out
-    place_table: bool = True  # add a learned vector for each place
-    place_prefix: bool = True  # class and register tokens have rows in the position table
-    pre_norm: bool = False  # norm before the first block, as CLIP has it; the patches then have no bias
-    pool: Literal["token", "mean", "map"] = "token"  # read out the class token, the mean, or by attention
-    head_norm: bool = False  # mean, then norm, in place of norm, then mean
-    pool_prefix: bool = False  # attention pooling sees the prefix tokens too
+    tokens: Tokens = Tokens()  # class token, registers and places
+    readout: Literal["token", "norm_mean", "mean_norm", "mean"] | Pool = "token"  # as in zoo/base.py
+    embed: Callable[[int, int], nn.Module] = PatchEmbed  # of (patch, dim)
     norm: Callable[[int], nn.Module] = LayerNorm
+    attention: Callable[[int, Any], nn.Module] = self_attention  # of (index of the block, cfg)
     mlp: Callable[[int, int], nn.Module] = Mlp  # of (dim, hidden width)
     block: Callable[[int, float, Any], nn.Module] = Block  # of (index, drop_path, cfg)
-    num_classes: int = 1000
-    drop_path: float = 0.0
 
 
 class ViT(Backbone):
@@ -85,59 +108,55 @@ class ViT(Backbone):
     """
 
     classifier_key: ClassVar[str] = "head"
-    conv_stages: ClassVar[int] = 0  # how many stages patch_embed has; the blocks' taps count on from there
+    # What masked training alone needed: the token for hidden patches, and MAE's decoder.
+    layouts: ClassVar[tuple[Layout, ...]] = (Layout(unused=r"^mask_token$|^decoder_"),)
 
     def __init__(self, cfg: Config):
         super().__init__()
-        self.num_features, self.num_classes, self.pool = cfg.dim, cfg.num_classes, cfg.pool
-        if cfg.pool == "mean":
-            self.readout = "mean_norm" if cfg.head_norm else "norm_mean"
-        else:
-            self.readout = "token" if cfg.pool == "token" else "attention_pool"
-        side = cfg.img_size // cfg.patch
+        self.num_features, self.num_classes, self.img_size = cfg.dim, cfg.num_classes, cfg.img_size
+        self.readout = "attention_pool" if isinstance(cfg.readout, Pool) else cfg.readout
+        self.prefix, self.placed_prefix = self.count_prefix(cfg), self.count_placed(cfg)
+        side = self.table_side(cfg)
         self.table_grid = side, side
-        self.prefix = self.prefix_length(cfg)
-        self.placed_prefix = self.prefix if cfg.place_prefix else 0
-        self.patch_embed = PatchEmbed(cfg.patch, cfg.dim, not cfg.pre_norm, cfg.ragged)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, cfg.dim)) if cfg.class_token else None
-        self.reg_token = nn.Parameter(torch.zeros(1, cfg.registers, cfg.dim)) if cfg.registers else None
-        self.pos_embed = None
-        if cfg.place_table:
-            self.pos_embed = nn.Parameter(torch.empty(1, self.placed_prefix + side * side, cfg.dim))
-        self.norm_pre = cfg.norm(cfg.dim) if cfg.pre_norm else nn.Identity()
+        self.patch_embed = cfg.embed(cfg.patch, cfg.dim)
+        self.conv_stages = getattr(self.patch_embed, "stages", 0)  # which it taps; the blocks' taps count on from there
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, cfg.dim)) if cfg.tokens.class_token else None
+        self.reg_token = nn.Parameter(torch.zeros(1, cfg.tokens.registers, cfg.dim)) if cfg.tokens.registers else None
+        places = self.placed_prefix + side * side
+        self.pos_embed = position_table(places, cfg.dim) if cfg.tokens.places else None
+        self.norm_pre = cfg.norm(cfg.dim) if cfg.tokens.norm else nn.Identity()
         (rates,) = drop_path_rates(cfg.drop_path, (cfg.depth,))
         self.blocks = nn.Sequential(*(cfg.block(i, rate, cfg) for i, rate in enumerate(rates)))
-        self.norm = nn.Identity() if cfg.head_norm else cfg.norm(cfg.dim)
-        if cfg.pool == "map":
-            hidden = int(cfg.dim * cfg.mlp_ratio)
-            mlp = cfg.mlp(cfg.dim, hidden)
-            self.attn_pool = AttentionPool(cfg.dim, cfg.num_heads, mlp, cfg.norm, skip_prefix=not cfg.pool_prefix)
-        self.fc_norm = cfg.norm(cfg.dim) if cfg.head_norm else nn.Identity()
+        self.no_rollout = getattr(self.blocks[0], "no_rollout", None)
+        self.norm = nn.Identity() if cfg.readout in ("mean", "mean_norm") else cfg.norm(cfg.dim)
+        self.attn_pool = cfg.readout.build(cfg) if isinstance(cfg.readout, Pool) else None
+        self.fc_norm = cfg.norm(cfg.dim) if cfg.readout == "mean_norm" else nn.Identity()
+        self.head_drop = nn.Dropout(cfg.drop)
         self.head = classifier(cfg.dim, cfg.num_classes)
         self.apply(init_linear)
-        if self.pos_embed is not None:
-            nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
     @classmethod
-    def prefix_length(cls, cfg: Config) -> int:
+    def count_prefix(cls, cfg: Config) -> int:
         """Count the tokens before the patches."""
-        return int(cfg.class_token) + cfg.registers
+        return cfg.tokens.class_token + cfg.tokens.registers
+
+    @classmethod
+    def count_placed(cls, cfg: Config) -> int:
+        """Count those of them that have a row in the position table."""
+        return cls.count_prefix(cfg) if cfg.tokens.places == "all" else 0
+
+    @staticmethod
+    def table_side(cfg: Config) -> int:
+        """Rows, and columns, of the patches in the position table."""
+        return cfg.img_size // cfg.patch
 
     @classmethod
     def fit(cls, cfg: Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
-        """Read off the number of classes and, from a position table of another length, the (square) picture's size."""
-        fitted = super().fit(cfg, state_dict)
-        if "pos_embed" in state_dict:
-            patches = state_dict["pos_embed"].shape[1] - (cls.prefix_length(cfg) if cfg.place_prefix else 0)
-            if patches != (cfg.img_size // cfg.patch) ** 2:
-                fitted["img_size"] = round(patches**0.5) * cfg.patch
+        """Read off the number of classes and, from a position table of another length, the (square) image's size."""
+        fitted, table = super().fit(cfg, state_dict), state_dict.get("pos_embed")
+        if table is not None and (patches := table.shape[1] - cls.count_placed(cfg)) != cls.table_side(cfg) ** 2:
+            fitted["img_size"] = round(patches**0.5) * cfg.patch
         return fitted
-
-    @classmethod
-    def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Leave out what masked training alone needed: the token for hidden patches, and MAE's decoder."""
-        state = super().adapt(state_dict)
-        return {k: v for k, v in state.items() if k != "mask_token" and not k.startswith("decoder_")}
 
     def prefix_tokens(self) -> list[Tensor]:
         return [token for token in (self.cls_token, self.reg_token) if token is not None]
@@ -158,23 +177,24 @@ class ViT(Backbone):
         return self.norm_pre(x), grid
 
     def encode(self, x: Tensor) -> tuple[Tensor, Grid]:
-        """(B, 3, H, W) -> tokens (B, N, dim) behind the last norm, and where they stand."""
+        """(B, 3, H, W) -> tokens (B, N, dim) after the last norm, and where they stand."""
         x, grid = self.embed(x)
+        by_token = self.readout == "token"
         for i, block in enumerate(self.blocks, 1):
-            x = block(x, grid, last=i == len(self.blocks) and self.pool == "token")
+            x = block(x, grid, last=i == len(self.blocks) and by_token)
             x = tap(f"stage{self.conv_stages + i}", x, "NLC", grid)
         x = self.norm(x)
-        return (x if self.pool == "token" else tap("cam", x, "NLC", grid)), grid
+        return (x if by_token else tap("cam", x, "NLC", grid)), grid
 
     def forward_features(self, x: Tensor) -> Tensor:
         return self.encode(x)[0]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False, grid: Grid | None = None) -> Tensor:
-        if self.pool == "map":
+        if self.attn_pool is not None:
             x = self.attn_pool(x, grid or Grid(self.prefix, 1, x.shape[1] - self.prefix))
         else:
-            x = x[:, 0] if self.pool == "token" else x[:, self.prefix :].mean(1)
-        x = self.fc_norm(x)
+            x = x[:, 0] if self.readout == "token" else x[:, self.prefix :].mean(1)
+        x = self.head_drop(self.fc_norm(x))
         return x if pre_logits else self.head(x)
 
     def read(self, tokens: Tensor, grid: Grid) -> Tensor:
@@ -185,14 +205,7 @@ class ViT(Backbone):
         return self.forward_head(x, grid=grid)
 
 
-def init_linear(module: nn.Module) -> None:
-    """Draw a linear layer's weights as ViT does; leave any other module as it is."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
+UNBIASED = partial(self_attention, qkv_bias=False)
 TINY = Config(dim=192, num_heads=3)
 SMALL = Config(dim=384, num_heads=6)
 BASE = Config()
@@ -200,10 +213,11 @@ LARGE = Config(dim=1024, depth=24, num_heads=16)
 HUGE = Config(dim=1280, depth=32, num_heads=16, patch=14)
 GIANT = Config(dim=1408, depth=40, num_heads=16, mlp_ratio=48 / 11, patch=14)
 GIGANTIC = Config(dim=1664, depth=48, num_heads=16, mlp_ratio=64 / 13, patch=14)
-GAP = dict(class_token=False, pool="mean")  # no class token: the mean of the patches is read out
+GAP = dict(tokens=Tokens(class_token=False), readout="norm_mean")  # the mean of the patches, for a class token
 CIFAR = Config(dim=128, depth=6, num_heads=4, patch=4, img_size=32, num_classes=10)
 TEST = Config(dim=64, depth=6, num_heads=2, mlp_ratio=3, img_size=160)
-TEST2 = replace(TEST, depth=8, registers=1, layer_scale=1e-5, head_norm=True, **GAP)
+REGISTER = Tokens(class_token=False, registers=1)
+TEST2 = replace(TEST, depth=8, tokens=REGISTER, layer_scale=1e-5, readout="mean_norm")
 TEST3 = replace(TEST2, dim=96, depth=9, num_heads=3)
 
 VARIANTS = {
@@ -217,7 +231,7 @@ VARIANTS = {
     "vit_small_patch16_36x1_224": replace(SMALL, depth=36, layer_scale=1e-5),
     "vit_base_patch8_224": replace(BASE, patch=8),
     "vit_base_patch16_224": BASE,
-    "vit_base_patch16_224_miil": replace(BASE, qkv_bias=False, num_classes=11221),
+    "vit_base_patch16_224_miil": replace(BASE, attention=UNBIASED, num_classes=11221),
     "vit_base_patch16_384": replace(BASE, img_size=384),
     "vit_base_patch16_gap_224": replace(BASE, num_heads=16, **GAP),
     "vit_base_patch16_plus_240": replace(BASE, dim=896, num_heads=14, layer_scale=1e-5, img_size=240),
@@ -237,7 +251,7 @@ VARIANTS = {
     "vit_gigantic_patch14_224": GIGANTIC,
     "test_vit": TEST,
     "test_vit2": TEST2,
-    "test_vit3": replace(TEST3, mlp_ratio=2, pool="map", head_norm=False, pool_prefix=True),
+    "test_vit3": replace(TEST3, mlp_ratio=2, readout=Pool(prefix=True)),
     "test_vit4": replace(TEST3, norm=RmsNorm),
     "vit_cifar": CIFAR,
     "vit_gap_cifar": replace(CIFAR, **GAP),

@@ -1,4 +1,4 @@
-"""ViT with other blocks: two branches side by side, norms behind the branches, attention as a difference.
+"""ViT with other blocks: two branches side by side, norms after the branches, attention as a difference.
 
     post-norm      -> attention -> norm -> + shortcut -> MLP -> norm -> + shortcut
     parallel       -> norm -> attention and MLP, both read the same -> + shortcut
@@ -7,20 +7,22 @@
 
 Parallel pairs: Touvron et al. 2022, "Three things everyone should know about Vision Transformers", arXiv:2203.09795.
 Parallel and query-key norm: Dehghani et al. 2023, "Scaling Vision Transformers to 22 Billion Parameters",
-arXiv:2302.05442. Difference: Ye et al. 2024, "Differential Transformer", arXiv:2410.05258. Norms behind the branches as
+arXiv:2302.05442. Difference: Ye et al. 2024, "Differential Transformer", arXiv:2410.05258. Norms after the branches as
 in Swin V2, Liu et al. 2021, arXiv:2111.09883.
 """
 
 import math
 from dataclasses import replace
+from functools import partial
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.families.vit import BASE, GAP, HUGE, LARGE, SMALL, Block, Config, ViT
-from zoo.layers.attention import SelfAttention
+from zoo.families.vit import BASE, GAP, HUGE, LARGE, SMALL, UNBIASED, Config, Tokens, ViT
 from zoo.layers.drop import DropPath
+from zoo.layers.embed import PatchEmbed
 from zoo.layers.norm import RmsNorm
 from zoo.layers.scale import layer_scale
 from zoo.probe import Geometry, Grid, attention, tap
@@ -32,7 +34,7 @@ class PostNormBlock(nn.Module):
 
     def __init__(self, index: int, drop_path: float, cfg: Config):
         super().__init__()
-        self.attn = SelfAttention(cfg.dim, cfg.num_heads, cfg.qkv_bias)
+        self.attn = cfg.attention(index, cfg)
         self.norm1 = cfg.norm(cfg.dim)
         self.mlp = cfg.mlp(cfg.dim, int(cfg.dim * cfg.mlp_ratio))
         self.norm2 = cfg.norm(cfg.dim)
@@ -64,11 +66,14 @@ class _Branch(nn.Module):
 class ParallelPairsBlock(nn.Module):
     """(B, N, C) -> (B, N, C)."""
 
+    no_rollout: ClassVar[str] = (
+        "each block adds up two attentions that read the same tokens, so there is no chain of layers to follow"
+    )
+
     def __init__(self, index: int, drop_path: float, cfg: Config):
         super().__init__()
         hidden = int(cfg.dim * cfg.mlp_ratio)
-        attns = (SelfAttention(cfg.dim, cfg.num_heads, cfg.qkv_bias) for _ in range(2))
-        self.attns = nn.ModuleList(_Branch("attn", attn, cfg) for attn in attns)
+        self.attns = nn.ModuleList(_Branch("attn", cfg.attention(index, cfg), cfg) for _ in range(2))
         self.ffns = nn.ModuleList(_Branch("mlp", cfg.mlp(cfg.dim, hidden), cfg) for _ in range(2))
         self.drop_path = DropPath(drop_path)
 
@@ -79,21 +84,17 @@ class ParallelPairsBlock(nn.Module):
         return x + sum(self.drop_path(ffn(x)) for ffn in self.ffns)
 
 
-class ParallelBlock(nn.Module):
-    """One projection feeds attention and MLP. (B, N, C) -> (B, N, C)."""
+class _Joined(nn.Module):
+    """One projection feeds attention and MLP, whatever they are. (B, N, C) -> (B, N, C)."""
 
-    def __init__(self, index: int, drop_path: float, cfg: Config):
+    def __init__(self, drop_path: float, cfg: Config, bias: bool = True):
         super().__init__()
-        dim, hidden, self.num_heads = cfg.dim, int(cfg.dim * cfg.mlp_ratio), cfg.num_heads
+        dim, hidden = cfg.dim, int(cfg.dim * cfg.mlp_ratio)
         self.split = [hidden, dim, dim, dim]
         self.in_norm = cfg.norm(dim)
-        self.in_proj = nn.Linear(dim, hidden + 3 * dim, bias=cfg.qkv_bias)
-        self.mlp_bias = None if cfg.qkv_bias else nn.Parameter(torch.zeros(hidden))
-        self.q_norm = cfg.norm(dim // cfg.num_heads) if cfg.qk_norm else nn.Identity()
-        self.k_norm = cfg.norm(dim // cfg.num_heads) if cfg.qk_norm else nn.Identity()
+        self.in_proj = nn.Linear(dim, hidden + 3 * dim, bias=bias)
+        self.mlp_bias = None if bias else nn.Parameter(torch.zeros(hidden))
         self.mlp_act = nn.GELU()
-        self.attn_out_proj = nn.Linear(dim, dim)
-        self.mlp_out_proj = nn.Linear(hidden, dim)
         self.ls = layer_scale(dim, cfg.layer_scale)
         self.drop_path = DropPath(drop_path)
 
@@ -108,6 +109,25 @@ class ParallelBlock(nn.Module):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:
         """(B, N, C) each -> (B, N, C)."""
+        raise NotImplementedError
+
+    def merge(self, mixed: Tensor, hidden: Tensor) -> Tensor:
+        """(B, N, C), (B, N, hidden) -> (B, N, C)."""
+        raise NotImplementedError
+
+
+class ParallelBlock(_Joined):
+    """Attention and MLP side by side. (B, N, C) -> (B, N, C)."""
+
+    def __init__(self, index: int, drop_path: float, cfg: Config, bias: bool = True, qk_norm: bool = False):
+        super().__init__(drop_path, cfg, bias)
+        self.num_heads = cfg.num_heads
+        self.q_norm = cfg.norm(cfg.dim // cfg.num_heads) if qk_norm else nn.Identity()
+        self.k_norm = cfg.norm(cfg.dim // cfg.num_heads) if qk_norm else nn.Identity()
+        self.attn_out_proj = nn.Linear(cfg.dim, cfg.dim)
+        self.mlp_out_proj = nn.Linear(self.split[0], cfg.dim)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:
         q, k, v = (t.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for t in (q, k, v))  # (B, h, N, d)
         mixed = attention(self.q_norm(q), self.k_norm(k), v, layer=self, geometry=lambda: Geometry.dense(grid))
         return mixed.transpose(1, 2).flatten(2)
@@ -162,7 +182,7 @@ class DiffAttention(Difference):
 
     def __init__(self, index: int, cfg: Config):
         super().__init__()
-        self.qkv = nn.Linear(cfg.dim, 3 * cfg.dim, bias=cfg.qkv_bias)
+        self.qkv = nn.Linear(cfg.dim, 3 * cfg.dim)
         self.setup(index, cfg.dim, cfg.num_heads)
         self.proj = nn.Linear(cfg.dim, cfg.dim)
 
@@ -171,21 +191,12 @@ class DiffAttention(Difference):
         return self.proj(self.mix(q, k, v, grid))
 
 
-class DiffBlock(Block):
-    """The plain block with DiffAttention. (B, N, C) -> (B, N, C)."""
+class DiffParallelBlock(Difference, _Joined):
+    """A difference and an MLP side by side, and one projection out. (B, N, C) -> (B, N, C)."""
 
     def __init__(self, index: int, drop_path: float, cfg: Config):
-        super().__init__(index, drop_path, cfg)
-        self.attn = DiffAttention(index, cfg)
-
-
-class DiffParallelBlock(Difference, ParallelBlock):
-    """The parallel block with a difference for its attention, and one projection out. (B, N, C) -> (B, N, C)."""
-
-    def __init__(self, index: int, drop_path: float, cfg: Config):
-        ParallelBlock.__init__(self, index, drop_path, cfg)
+        _Joined.__init__(self, drop_path, cfg)
         self.setup(index, cfg.dim, cfg.num_heads)
-        del self.attn_out_proj, self.mlp_out_proj
         self.out_proj = nn.Linear(sum(self.split[:2]), cfg.dim)
 
     def merge(self, mixed: Tensor, hidden: Tensor) -> Tensor:
@@ -193,18 +204,20 @@ class DiffParallelBlock(Difference, ParallelBlock):
 
 
 PAIRS = dict(depth=18, layer_scale=1e-5, block=ParallelPairsBlock)
+POST_NORM = dict(attention=UNBIASED, layer_scale=1e-5, block=PostNormBlock, **(GAP | {"readout": "mean_norm"}))
 PARALLEL = dict(
-    pre_norm=True, place_prefix=False, norm=RmsNorm, qkv_bias=False, qk_norm=True, patch=14, block=ParallelBlock
+    embed=partial(PatchEmbed, bias=False),
+    tokens=Tokens(places="patches", norm=True),
+    norm=RmsNorm,
+    block=partial(ParallelBlock, bias=False, qk_norm=True),
 )
 
 VARIANTS = {
     "vit_small_patch16_18x2_224": replace(SMALL, **PAIRS),
     "vit_base_patch16_18x2_224": replace(BASE, **PAIRS),
-    "vit_base_patch16_rpn_224": replace(
-        BASE, qkv_bias=False, layer_scale=1e-5, head_norm=True, block=PostNormBlock, **GAP
-    ),
-    "vit_base_patch16_xp_224": replace(BASE, **(PARALLEL | {"patch": 16})),
-    "vit_large_patch14_xp_224": replace(LARGE, **PARALLEL),
+    "vit_base_patch16_rpn_224": replace(BASE, **POST_NORM),
+    "vit_base_patch16_xp_224": replace(BASE, **PARALLEL),
+    "vit_large_patch14_xp_224": replace(LARGE, patch=14, **PARALLEL),
     "vit_huge_patch14_xp_224": replace(HUGE, **PARALLEL),
 }
 register(ViT, VARIANTS)

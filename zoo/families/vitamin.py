@@ -1,4 +1,4 @@
-"""ViTamin: a ViT that reads what two stages of convolutions saw, not the picture itself; made to learn from captions.
+"""ViTamin: a ViT that reads what two stages of convolutions saw, not the image itself; made to learn from captions.
 
     image -> two 3x3 convs -> 2 stages of MBConv, each halves the grid -> norm, 3x3 conv of step 2: patches of 16x16
     -> + places -> ViT blocks with gated MLPs -> mean -> norm -> fc
@@ -10,25 +10,18 @@ where a patch stands. The 384 to 1,152 outputs are no classes but the space that
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 from torch import Tensor, nn
 
-from zoo.families import vit
-from zoo.families.vit import ViT
+from zoo.families.vit import Config, Tokens, ViT
 from zoo.layers.norm import LayerNorm, LayerNorm2d
 from zoo.probe import tap
 from zoo.registry import register
 
 DEPTHS = 2, 4  # blocks in the convolutional stages
 EXPAND = 4
-
-
-@dataclass(frozen=True)
-class Config(vit.Config):
-    """What tells one ViTamin from another: a ViT's, and this."""
-
-    conv_dims: tuple[int, int] = (64, 128)  # channels of the convolutional stages; the stem has the first's
 
 
 class GeGlu(nn.Module):
@@ -74,9 +67,9 @@ class MBConv(nn.Module):
 class ConvStages(nn.Module):
     """(B, 3, H, W) -> (B, dim, ceil(H/16), ceil(W/16))."""
 
-    def __init__(self, cfg: Config):
+    def __init__(self, dim_out: int, dims: tuple[int, int]):
         super().__init__()
-        dim = cfg.conv_dims[0]
+        dim = dims[0]
         self.stem = nn.Sequential(
             OrderedDict(
                 conv1=nn.Conv2d(3, dim, 3, 2, 1),
@@ -86,11 +79,11 @@ class ConvStages(nn.Module):
             )
         )
         self.stages = nn.Sequential()
-        for wider, depth in zip(cfg.conv_dims, DEPTHS, strict=True):
+        for wider, depth in zip(dims, DEPTHS, strict=True):
             blocks = (MBConv(wider if i else dim, wider, halve=i == 0) for i in range(depth))
             self.stages.append(nn.Sequential(*blocks))
             dim = wider
-        self.pool = nn.Sequential(OrderedDict(norm=LayerNorm2d(dim), proj=nn.Conv2d(dim, cfg.dim, 3, 2, 1)))
+        self.pool = nn.Sequential(OrderedDict(norm=LayerNorm2d(dim), proj=nn.Conv2d(dim, dim_out, 3, 2, 1)))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -99,24 +92,27 @@ class ConvStages(nn.Module):
         return self.pool(x)
 
 
-class ViTamin(ViT):
-    """Image (B, 3, H, W) -> tokens (B, N, dim) -> logits (B, num_classes).
+class ConvEmbed(nn.Module):
+    """Patches of 16x16 by two stages of `dims` channels. (B, 3, H, W) -> (B, dim, ceil(H/16), ceil(W/16))."""
 
-    Any H and W: the grid is a sixteenth of the picture, rounded up, and the position table is resized to it.
-    """
+    stages = len(DEPTHS)
 
-    conv_stages = len(DEPTHS)
+    def __init__(self, patch: int, dim: int, dims: tuple[int, int]):
+        super().__init__()
+        self.backbone = ConvStages(dim, dims)
 
-    def __init__(self, cfg: Config):
-        super().__init__(cfg)
-        self.patch_embed = nn.Sequential(OrderedDict(backbone=ConvStages(cfg)))
+    def forward(self, x: Tensor) -> Tensor:
+        return self.backbone(x)
 
 
-SMALL = Config(384, 14, 6, mlp_ratio=2, class_token=False, pool="mean", head_norm=True, mlp=GeGlu, num_classes=768)
-BASE = replace(SMALL, dim=768, num_heads=12, conv_dims=(128, 256))
-LARGE = replace(SMALL, dim=1024, depth=31, num_heads=16, conv_dims=(160, 320))
+TOKENS = Tokens(class_token=False)
+GAP = Config(tokens=TOKENS, readout="mean_norm", mlp_ratio=2, mlp=GeGlu, num_classes=768)
+SMALL = replace(GAP, dim=384, depth=14, num_heads=6, embed=partial(ConvEmbed, dims=(64, 128)))
+BASE = replace(SMALL, dim=768, num_heads=12, embed=partial(ConvEmbed, dims=(128, 256)))
+LARGE = replace(SMALL, dim=1024, depth=31, num_heads=16, embed=partial(ConvEmbed, dims=(160, 320)))
 LARGE2 = replace(LARGE, num_classes=1024)
-XLARGE = replace(LARGE, dim=1152, depth=32, conv_dims=(192, 384), place_table=False, num_classes=1152)
+NO_PLACES = replace(LARGE, tokens=replace(TOKENS, places=None))
+XLARGE = replace(NO_PLACES, dim=1152, depth=32, embed=partial(ConvEmbed, dims=(192, 384)), num_classes=1152)
 
 VARIANTS = {
     "vitamin_small_224": SMALL,
@@ -133,4 +129,4 @@ VARIANTS = {
     "vitamin_xlarge_336": replace(XLARGE, img_size=336),
     "vitamin_xlarge_384": replace(XLARGE, img_size=384),
 }
-register(ViTamin, VARIANTS)
+register(ViT, VARIANTS)

@@ -11,23 +11,17 @@ from zoo.probe import Geometry, Grid, attention
 class SelfAttention(nn.Module):
     """Every token reads every token. (B, N, C) -> (B, N, C).
 
-    `qk_norm` norms each head's queries and keys (Dehghani et al. 2023, arXiv:2302.05442). `bias` (B, 1, 1, N) is added
-    to the scores of each key: very low, it takes padding out.
+    `bias` (B, 1, 1, N) is added to the scores of each key: very low, it takes padding out.
     """
 
-    def __init__(
-        self, dim: int, num_heads: int, qkv_bias: bool = True, qk_norm: Callable[[int], nn.Module] | None = None
-    ):
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool = True):
         super().__init__()
         self.num_heads = num_heads
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.q_norm = qk_norm(dim // num_heads) if qk_norm else nn.Identity()
-        self.k_norm = qk_norm(dim // num_heads) if qk_norm else nn.Identity()
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, grid: Grid, bias: Tensor | None = None) -> Tensor:
         q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (B, h, N, d) each
-        q, k = self.q_norm(q), self.k_norm(k)
         x = attention(q, k, v, layer=self, geometry=lambda: Geometry.dense(grid), bias=bias)
         return self.proj(x.transpose(1, 2).flatten(2))
 

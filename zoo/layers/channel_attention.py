@@ -1,6 +1,6 @@
 """Channel attention: look at a whole feature map, then turn each channel up or down by one gate in (0, 1).
 
-The gates say what matters, not where: they are the same at every place of the grid.
+The gates say what matters, not where: they are the same at every position of the grid.
 """
 
 import math

@@ -1,10 +1,8 @@
 """Convolutions as families spell them: padded so that strides alone set the grid, and joined to a batch norm."""
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 
-from zoo.layers.norm import BatchNormAct2d
+from zoo.layers.norm import Act, BatchNormAct2d
 
 
 def conv(dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
@@ -18,15 +16,7 @@ def conv(dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1) -
 class ConvNorm(nn.Module):
     """conv -> batch norm -> (act). (B, dim_in, H, W) -> (B, dim, H/stride, W/stride)."""
 
-    def __init__(
-        self,
-        dim_in: int,
-        dim: int,
-        kernel: int,
-        stride: int = 1,
-        groups: int = 1,
-        act: Callable[[], nn.Module] | None = None,
-    ):
+    def __init__(self, dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1, act: Act | None = None):
         super().__init__()
         self.conv = conv(dim_in, dim, kernel, stride, groups)
         self.bn = BatchNormAct2d(dim, act) if act else nn.BatchNorm2d(dim)

@@ -1,4 +1,4 @@
-"""From a picture to tokens: patches, and where they stand."""
+"""From an image to tokens: patches, and where they stand."""
 
 from functools import cache
 
@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 
 class PatchEmbed(nn.Module):
-    """Cut the picture into patches and project each. (B, 3, H, W) -> (B, C, H/patch, W/patch).
+    """Cut the image into patches and project each. (B, 3, H, W) -> (B, C, H/patch, W/patch).
 
-    `ragged`: pixels at the right and at the bottom that fill no patch are left out, where others refuse the picture.
+    `ragged`: pixels at the right and at the bottom that fill no patch are left out, where others refuse the image.
     """
 
     def __init__(self, patch: int, dim: int, bias: bool = True, ragged: bool = False):
@@ -19,16 +19,34 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, dim, patch, patch, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[2:]
-        if not self.ragged and (height % self.patch or width % self.patch):
-            raise ValueError(
-                f"A picture of {height}x{width} cannot be cut into patches of {self.patch}x{self.patch}: "
-                f"choose a height and a width that {self.patch} divides."
-            )
-        return self.project(x)
-
-    def project(self, x: Tensor) -> Tensor:
+        if not self.ragged:
+            check_patches(x, self.patch)
         return self.proj(x)
+
+
+def patchify(x: Tensor, patch: int) -> Tensor:
+    """Cut images into patches, by rows. (B, C, H, W) -> (B, N, patch * patch * C), the channels of a pixel together.
+
+    Raises ValueError for a height or a width that `patch` does not divide.
+    """
+    check_patches(x, patch)
+    x = x.unflatten(3, (-1, patch)).unflatten(2, (-1, patch))  # (B, C, rows, patch, columns, patch)
+    return x.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+
+
+def check_patches(x: Tensor, patch: int) -> None:
+    """Raise a ValueError unless whole patches fill the images x (B, C, H, W)."""
+    height, width = x.shape[2:]
+    if height % patch or width % patch:
+        raise ValueError(
+            f"An image of {height}x{width} cannot be cut into patches of {patch}x{patch}: "
+            f"choose a height and a width that {patch} divides."
+        )
+
+
+def position_table(tokens: int, dim: int) -> nn.Parameter:
+    """Draw a vector for each place. (1, tokens, dim)."""
+    return nn.Parameter(nn.init.trunc_normal_(torch.empty(1, tokens, dim), std=0.02))
 
 
 def resize_positions(table: Tensor, old: tuple[int, int], new: tuple[int, int], prefix: int = 0) -> Tensor:

@@ -1,4 +1,4 @@
-"""Normalisation over the channels. Layer norms go through zoo.probe, so that explanations may hold their deviation."""
+"""Normalisation. Norms that measure each image go through zoo.probe, so that explanations may hold their deviation."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo import probe
+
+Act = Callable[[], nn.Module]  # makes an activation
 
 
 class LayerNorm(nn.LayerNorm):
@@ -40,29 +42,39 @@ class RmsNorm(nn.Module):
         return x * probe.held(torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps)) * self.weight
 
 
-class RmsNorm2d(nn.Module):
-    """Divide by the root mean square over C; no centring, no bias. (B, C, H, W) -> (B, C, H, W)."""
-
-    def __init__(self, dim: int, eps: float = 1e-6):
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(dim))
+class RmsNorm2d(RmsNorm):
+    """RmsNorm over C at every pixel; no centring, no bias. (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * probe.held(torch.rsqrt(x.pow(2).mean(1, keepdim=True) + self.eps)) * self.weight[:, None, None]
 
 
 class SimpleNorm2d(RmsNorm2d):
-    """Like RmsNorm2d, with the standard deviation in place of the root mean square."""
+    """RmsNorm2d with the standard deviation in place of the root mean square. (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * probe.held(torch.rsqrt(x.var(1, keepdim=True) + self.eps)) * self.weight[:, None, None]
 
 
+class GroupNorm(nn.GroupNorm):
+    """Norm over the grid and a group of channels (Wu and He 2018, arXiv:1803.08494). (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, dim: int, groups: int = 32):
+        super().__init__(groups, dim)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if probe.held(input) is input:  # nothing is held: the fast way
+            return super().forward(input)
+        x = input.unflatten(1, (self.num_groups, -1))
+        deviation = probe.held((x.var((2, 3, 4), unbiased=False, keepdim=True) + self.eps).sqrt())
+        x = ((x - x.mean((2, 3, 4), keepdim=True)) / deviation).flatten(1, 2)
+        return x * self.weight[:, None, None] + self.bias[:, None, None]
+
+
 class BatchNormAct2d(nn.BatchNorm2d):
     """BatchNorm, then the activation. (B, C, H, W) -> (B, C, H, W)."""
 
-    def __init__(self, dim: int, act: Callable[[], nn.Module]):
+    def __init__(self, dim: int, act: Act):
         super().__init__(dim)
         self.act = act()
 

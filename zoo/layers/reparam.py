@@ -74,12 +74,14 @@ def affine(branch: nn.Module, groups: int) -> tuple[Tensor, Tensor]:
     return fold_norm(identity(branch.num_features, groups, 1, branch.weight), None, branch)
 
 
-def fold_norm(kernel: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Kernel and bias of a convolution that does what the given one and the batch norm after it do."""
+def fold_norm(weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight (dim, ...) and bias (dim,) of a layer that does what the given one and the batch norm after it do."""
     assert norm.running_mean is not None and norm.running_var is not None
-    scale, mean = norm.weight / (norm.running_var + norm.eps).sqrt(), norm.running_mean
+    scale, mean = (norm.running_var + norm.eps).rsqrt(), norm.running_mean
+    scale = scale if norm.weight is None else scale * norm.weight
     mean = mean if bias is None else mean - bias
-    return kernel * scale[:, None, None, None], norm.bias - mean * scale
+    shift = -mean * scale if norm.bias is None else norm.bias - mean * scale
+    return weight * scale.view(-1, *[1] * (weight.ndim - 1)), shift
 
 
 def widen(kernel: Tensor, side: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 The channels of a head are taken in pairs, points of a plane, and each pair is turned by an angle that grows with the
 place. What a query and a key give each other then depends only on how far apart they stand (Su et al. 2021, RoFormer,
-arXiv:2104.09864). In pictures rows turn one half of the pairs and columns the other (axial), or every pair is turned by
+arXiv:2104.09864). In images rows turn one half of the pairs and columns the other (axial), or every pair is turned by
 both, in shares that each head learns (mixed): Heo et al. 2024, arXiv:2403.13298. Tokens that stand for no place, such
 as the class token, are not turned.
 """
@@ -73,11 +73,9 @@ class AxialRotary:
 class CentredRotary:
     """DINOv3's: places run from -1 to 1 over any grid (Siméoni et al. 2025, arXiv:2508.10104)."""
 
-    temperature: float = 100.0  # pair k of n turns temperature^(k / n) times slower than pair 0
-
     def turns(self, grid: Grid, dim: int, dtype: torch.dtype) -> HalfTurns:
         y, x = (2 * (torch.arange(0.5, n, dtype=torch.float32, device="cpu") / n) - 1 for n in grid.shape)
-        places, periods = _places(y, x).to(dtype), _periods(self.temperature, dim // 4).to(dtype)
+        places, periods = _places(y, x).to(dtype), _periods(100.0, dim // 4).to(dtype)
         angles = _skip_prefix((2 * math.pi * places[:, :, None] / periods).flatten(1), grid)[:, None]
         return HalfTurns(angles.cos().repeat(1, 1, 2), angles.sin())
 
@@ -85,15 +83,15 @@ class CentredRotary:
 class MixedRotary(nn.Module):
     """RoPE-ViT's: each head of each block learns how fast rows and columns turn its pairs (arXiv:2403.13298)."""
 
-    def __init__(self, depth: int, num_heads: int, head_dim: int, temperature: float = 10.0):
+    def __init__(self, depth: int, num_heads: int, head_dim: int):
         super().__init__()
-        speeds = 1 / _periods(temperature, head_dim // 4)
+        speeds = 1 / _periods(10.0, head_dim // 4)
         first = 2 * math.pi * torch.rand(depth, num_heads, 1, 1)  # each head starts with a random direction
         direction = torch.cat([first, first + math.pi / 2], 2)
         freqs = torch.stack([direction.cos(), direction.sin()]) * speeds.to(first.device)
         self.freqs = nn.Parameter(freqs.flatten(3))  # columns, rows: (2, depth, h, d / 2)
 
-    def forward(self, grid: Grid, dtype: torch.dtype) -> list[NeighbourTurns]:
+    def forward(self, grid: Grid, dtype: torch.dtype) -> list[Turns]:
         """Give each block its turns."""
         y, x = (torch.arange(n, dtype=torch.float32, device=self.freqs.device) for n in grid.shape)
         y, x = _places(y, x)[:, :, None, None].unbind(1)

@@ -1,4 +1,4 @@
-"""Talking-heads attention: the heads mix before the softmax and again behind it (Shazeer et al. 2020).
+"""Talking-heads attention: the heads mix before the softmax and again after it (Shazeer et al. 2020).
 
 "Talking-Heads Attention", arXiv:2003.02436.
 """
@@ -17,10 +17,10 @@ class TalkingHeadsAttention(nn.Module):
     A token's weights may be negative and need not sum to 1.
     """
 
-    def __init__(self, dim: int, num_heads: int, qkv_bias: bool = True):
+    def __init__(self, dim: int, num_heads: int):
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.qkv = nn.Linear(dim, 3 * dim)
         self.proj_l = nn.Linear(num_heads, num_heads)
         self.proj_w = nn.Linear(num_heads, num_heads)
         self.proj = nn.Linear(dim, dim)

@@ -1,4 +1,4 @@
-"""Blur before dropping pixels, so that a shifted picture gives shifted features (Zhang 2019, arXiv:1904.11486)."""
+"""Pooling: what halves a grid in place of a strided convolution."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,10 @@ from torch import Tensor, nn
 
 
 class BlurPool(nn.Module):
-    """Every second pixel of x smoothed by (1 2 1)/4 along both axes. (B, C, H, W) -> (B, C, H/2, W/2), rounded up."""
+    """Every second pixel of x smoothed by (1 2 1)/4 along both axes (Zhang 2019, arXiv:1904.11486).
+
+    (B, C, H, W) -> (B, C, H/2, W/2), rounded up.
+    """
 
     kernel: Tensor
 
@@ -21,7 +24,23 @@ class BlurPool(nn.Module):
         if min(height, width) < 2:
             raise ValueError(
                 f"The blur mirrors the border and needs a grid of 2x2, but only {height}x{width} is left here: "
-                "show the model a larger picture."
+                "show the model a larger image."
             )
         kernel = self.kernel.to(x).expand(channels, 1, 3, 3)
         return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), kernel, stride=2, groups=channels)
+
+
+class HalveByMean(nn.AvgPool2d):
+    """(B, C, H, W) -> (B, C, H/2, W/2); an odd H or W is an error, because the shortcut beside it rounds up."""
+
+    def __init__(self):
+        super().__init__(2)
+
+    def forward(self, input: Tensor) -> Tensor:
+        height, width = input.shape[2:]
+        if height % 2 or width % 2:
+            raise ValueError(
+                f"This model halves its grid by 2x2 means, and {height}x{width} has no exact half: "
+                "give it an image whose sides are multiples of 32."
+            )
+        return super().forward(input)

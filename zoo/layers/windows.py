@@ -1,0 +1,74 @@
+"""Windows: a grid of tokens cut into small rectangles, inside which tokens attend to each other.
+
+Any grid goes. One that windows do not divide is padded below and to the right; along an axis where it is no longer than
+a window, the window shrinks to it, and nothing is shifted.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zoo.probe import Geometry, Grid
+
+MASKED = -100.0  # added to the score of two tokens that stand side by side only because the grid was rolled
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How a grid (H, W) is cut into n windows of h x w slots."""
+
+    grid: Grid
+    size: tuple[int, int]  # h, w
+    index: Tensor  # (n, h * w): the token in each slot, row by row; -1 is padding
+    source: Tensor  # (n * h * w,): the same for a gather, padding at H * W
+    slot: Tensor  # (H * W,): where each token went
+    mask: Tensor | None  # (n, 1, h * w, h * w), to add to the scores, if anything is shifted
+
+    def cut(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B * n, h * w, C), zeros in the slots of padding."""
+        x = x.flatten(1, 2)
+        if self.source.numel() > self.grid.tokens:
+            x = F.pad(x, (0, 0, 0, 1))
+        return x.index_select(1, self.source).view(-1, self.index.shape[1], x.shape[2])
+
+    def merge(self, x: Tensor) -> Tensor:
+        """(B * n, h * w, C) -> (B, H, W, C)."""
+        x = x.reshape(-1, self.source.numel(), x.shape[2]).index_select(1, self.slot)
+        return x.unflatten(1, self.grid.shape)
+
+    def geometry(self) -> Geometry:
+        return Geometry(self.index, self.index, self.grid, self.grid)
+
+
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)  # an inference tensor, once cached, could never serve a training step
+def windows(height: int, width: int, side: int, shifted: bool, device: torch.device) -> Windows:
+    """Cut a grid of height x width tokens into windows of side x side; `shifted` by half a window, cyclically."""
+    h, w = min(height, side), min(width, side)
+    down, right = h // 2 * (shifted and height > h), w // 2 * (shifted and width > w)
+    token = torch.arange(height * width, device=device).view(height, width).roll((-down, -right), (0, 1))
+    token = F.pad(token, (0, -width % w, 0, -height % h), value=-1)
+    index = _cut(token, h, w)
+    flat = index.flatten()
+    filled = (flat >= 0).nonzero()[:, 0]
+    mask = None
+    if down or right:  # regions count from the padded edge, as in the reference: padding lets some rolled ends meet
+        rows, cols = (torch.arange(n, device=device) for n in token.shape)
+        region = _cut(2 * (rows >= len(rows) - down)[:, None] + 1 * (cols >= len(cols) - right), h, w)
+        mask = MASKED * (region[:, None, :, None] != region[:, None, None, :]).float()
+    return Windows(
+        grid=Grid(0, height, width),
+        size=(h, w),
+        index=index,
+        source=torch.where(flat < 0, height * width, flat),
+        slot=filled[flat[filled].argsort()],
+        mask=mask,
+    )
+
+
+def _cut(x: Tensor, h: int, w: int) -> Tensor:
+    """(H, W) -> (H/h * W/w, h * w)."""
+    return x.unflatten(1, (-1, w)).unflatten(0, (-1, h)).transpose(1, 2).flatten(2).flatten(0, 1)

@@ -1,0 +1,43 @@
+"""A forward pass on the meta device, where tensors have shapes and no numbers: nothing is loaded or computed."""
+
+from copy import deepcopy
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+TAKES_MIXED = (torch.ops.aten.index, torch.ops.aten.index_put_)  # a mask's length is its values: it has to stay real
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def meta_copy(model: Model) -> Model:
+    """Copy a model without its numbers: every parameter and buffer is on the meta device, none was copied."""
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for p in module.parameters(recurse=False):
+            memo[id(p)] = nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=False)
+        for b in module.buffers(recurse=False):
+            memo[id(b)] = torch.empty_like(b, device="meta")
+    return deepcopy(model, memo)
+
+
+class OnMeta(TorchDispatchMode):
+    """Lets a model on the meta device run although it makes tables of its own.
+
+    Tables that a model makes from the image's size alone are computed for real, on the CPU, even where it asks for its
+    own device: only numbers tell which slots of a window are padding. They turn to meta as they meet it.
+    """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if not tensors and "device" in kwargs:
+            kwargs = kwargs | {"device": "cpu"}
+        elif any(t.is_meta for t in tensors) and func.overloadpacket not in TAKES_MIXED:
+            args, kwargs = tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, (args, kwargs))
+        return self.run(func, args, kwargs)
+
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        return func(*args, **kwargs)
