@@ -19,16 +19,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from explain.api import explain
+from explain.api import METHODS, explain
 from explain.pixels import blur
 from explain.render import sample
 from explain.result import Explanation, ExplanationError, Progress, silent
 from zoo.base import Backbone
 from zoo.cells import Axis, Cells
 
-BATCH = 16  # pictures in one forward
+BATCH = 16  # images in one forward
 SHARES = 0.2, 0.4, 0.6, 0.8  # of the pixels, that ROAD takes away
 ROAD_NOISE = 0.01  # deviation of what is added to a filled pixel (Rong et al. 2022)
+
+Classifier = Callable[[Tensor], Tensor]  # images (B, 3, H, W) -> logits (B, classes)
 
 
 @dataclass
@@ -84,7 +86,7 @@ def ranking(heat: Tensor) -> Tensor:
     return torch.empty_like(order).scatter_(0, order, torch.arange(len(order))).view(heat.shape)
 
 
-def probabilities(model: Backbone, pictures: list[Tensor], target: int) -> list[float]:
+def probabilities(model: Classifier, pictures: list[Tensor], target: int) -> list[float]:
     """What the model gives the class for each picture (3, H, W)."""
     with torch.inference_mode():
         found = [model(torch.stack(pictures[i : i + BATCH])) for i in range(0, len(pictures), BATCH)]
@@ -96,7 +98,7 @@ def exchange(x: Tensor, other: Tensor, place: Tensor, share: float) -> Tensor:
     return torch.where((place < round(share * place.numel())).to(x.device), other, x)
 
 
-def deletion(model: Backbone, x: Tensor, heat: Tensor, target: int, steps: int = 20) -> Curve:
+def deletion(model: Classifier, x: Tensor, heat: Tensor, target: int, steps: int = 20) -> Curve:
     """Cover with grey, the most important first: the lower the area, the better the map (Petsiuk et al. 2018).
 
     RISE, arXiv:1806.07421. x (3, H, W), heat (H, W).
@@ -104,12 +106,12 @@ def deletion(model: Backbone, x: Tensor, heat: Tensor, target: int, steps: int =
     return _curve(model, x, torch.zeros_like(x), heat, target, steps)
 
 
-def insertion(model: Backbone, x: Tensor, heat: Tensor, target: int, steps: int = 20) -> Curve:
+def insertion(model: Classifier, x: Tensor, heat: Tensor, target: int, steps: int = 20) -> Curve:
     """Bring the picture back from a blur, the most important first: the higher the area, the better the map."""
     return _curve(model, blur(x[None])[0], x, heat, target, steps)
 
 
-def _curve(model: Backbone, start: Tensor, end: Tensor, heat: Tensor, target: int, steps: int) -> Curve:
+def _curve(model: Classifier, start: Tensor, end: Tensor, heat: Tensor, target: int, steps: int) -> Curve:
     place = ranking(heat)
     shares = [i / steps for i in range(steps + 1)]
     return Curve(shares, probabilities(model, [exchange(start, end, place, share) for share in shares], target))
@@ -150,7 +152,7 @@ def fill_in(x: Tensor, hole: Tensor, seed: int = 0, noise: float = ROAD_NOISE) -
     return known + missing * (solved + noise * grain)
 
 
-def road(model: Backbone, x: Tensor, heat: Tensor, target: int) -> float:
+def road(model: Classifier, x: Tensor, heat: Tensor, target: int) -> float:
     """Half of how much more the class loses with the most important pixels than with the least important ones.
 
     In the mean over the shares taken away; from -1/2 to 1/2, 0 for a map that knows nothing. x (3, H, W), heat (H, W).
@@ -244,11 +246,21 @@ def measure(
     for n, (name, heats) in enumerate(maps.items()):
         rows = []
         for i, (picture, heat, target) in enumerate(zip(x, heats, targets, strict=True)):
-            progress(n * len(x) + i, len(maps) * len(x))
-            shown, covered = insertion(model, picture, heat, target), deletion(model, picture, heat, target)
-            rows.append((shown.area, covered.area, road(model, picture, heat, target)))
+            telling = _telling(model, progress, n * len(x) + i, len(maps) * len(x))
+            shown, covered = insertion(telling, picture, heat, target), deletion(telling, picture, heat, target)
+            rows.append((shown.area, covered.area, road(telling, picture, heat, target)))
         found[name] = Figures(*(sum(column) / len(rows) for column in zip(*rows, strict=True)))
     return found
+
+
+def _telling(model: Backbone, progress: Progress, done: int, total: int) -> Classifier:
+    """The model, which tells before each batch how far the work is: there it can be ended, or made to wait."""
+
+    def forward(x: Tensor) -> Tensor:
+        progress(done, total)
+        return model(x)
+
+    return forward
 
 
 @dataclass
@@ -262,6 +274,8 @@ class Evaluation:
 
 def evaluate(model: Backbone, x: Tensor, method: str, progress: Progress = silent, **options: Any) -> Evaluation:
     """Measure a method on pictures x (B, 3, H, W), for the class that each map is for; `options` go to the method."""
+    if method in METHODS and METHODS[method].slow:
+        options["progress"] = progress
     result = explain(model, x, method, **options)
     if result.raw.ndim != 3:
         raise ExplanationError("This map has three values a place: there is no order of importance to be tried.")

@@ -15,8 +15,8 @@ from explain.cam import pick_targets, scores
 from explain.result import Explanation, ExplanationError
 from zoo.base import Backbone
 from zoo.cells import Cells
+from zoo.memory import available_memory
 from zoo.probe import STAGES, AttentionRecord, Probe, probe
-from zoo.weights import available_memory
 
 
 class _Budget:

@@ -7,9 +7,11 @@ import pytest
 
 import engine
 import zoo
-from tests.test_engine import PHOTO
+from engine import EngineError, LocalEngine, Request
+from tests.engine.jobs import RED, look
 from ui import cards, picker
-from zoo import catalogue, weights
+from zoo import catalogue
+from zoo.download import SUMS
 
 FILES = [row.name for row in zoo.checkpoints().values() if row.bundled]
 BEST = picker.first_choice()
@@ -31,10 +33,9 @@ def change_one_byte(file):
 
 @pytest.fixture
 def bundle(tmp_path, monkeypatch):
-    """A copy of the bundle that may be spoiled, and nothing loaded from the true one."""
+    """A copy of the bundle that may be spoiled."""
     copy = shutil.copytree(catalogue.BUNDLED, tmp_path / "bundled")
     monkeypatch.setattr(catalogue, "BUNDLED", copy)
-    monkeypatch.setattr(engine, "STORE", engine.Store(engine._load))
     return copy
 
 
@@ -42,12 +43,13 @@ def bundle(tmp_path, monkeypatch):
 def test_a_spoiled_file_is_named_and_the_others_go_on(bundle, spoil):
     file = bundle / f"{BEST}.safetensors"
     spoil(file)
-    with pytest.raises(zoo.WeightsError) as refused:
-        engine.look(engine.Request(BEST), [PHOTO])
+    ran = LocalEngine()
+    with pytest.raises(EngineError) as refused:
+        look(Request(BEST), [RED], ran)
     assert file.name in str(refused.value)
     assert str(refused.value).endswith(".")
     other = next(name for name in FILES if name != BEST)
-    assert engine.look(engine.Request(other), [PHOTO])[0].guesses
+    assert look(Request(other), [RED], ran)[0].guesses
     assert other.partition(".")[0] in engine.search("")
 
 
@@ -59,7 +61,7 @@ def test_a_deleted_file_is_not_the_first_choice_and_its_facts_say_so(bundle):
 
 
 def test_every_file_is_the_one_that_was_recorded():
-    recorded = dict(reversed(line.split()) for line in (catalogue.BUNDLED / weights.SUMS).read_text().splitlines())
+    recorded = dict(reversed(line.split()) for line in (catalogue.BUNDLED / SUMS).read_text().splitlines())
     files = catalogue.BUNDLED.glob("*.safetensors")
     assert recorded == {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     rows = catalogue._rows(catalogue.BUNDLED / "bundled.tsv")

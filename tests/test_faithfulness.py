@@ -169,6 +169,7 @@ def test_controls_stand_beside_every_map():
     assert found["true"].road > max(figures.road for name, figures in found.items() if name != "true") - 1e-9
     assert not math.isnan(found["random"].insertion)
     assert told[-1] == (7, 8)
+    assert len(told) == 4 * 2 * 5  # before each batch of at most 16: 21 images, 21 and 8
 
 
 def test_the_pointing_game_needs_four_classes_and_finds_them():

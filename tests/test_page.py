@@ -14,11 +14,10 @@ from pathlib import Path
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from PIL import Image
 
 import engine
 import zoo
-from zoo import weights
+from zoo import memory
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = Path("/usr/bin/chromium")
@@ -184,7 +183,7 @@ def test_a_click_asks_about_that_place_and_a_map_can_be_kept(chromium, url, phot
         assert ring.evaluate("(mark) => parseFloat(mark.style.left)") == pytest.approx(40, abs=1)
         assert ring.evaluate("(mark) => parseFloat(mark.style.top)") == pytest.approx(60, abs=1)
         with page.expect_download() as download:
-            page.locator(".card a[download]").first.click()
+            page.locator(".card .save").first.click()
         download.value.save_as(tmp_path / "map.zip")
         with zipfile.ZipFile(tmp_path / "map.zip") as kept:
             assert sorted(kept.namelist()) == ["map.json", "map.npy", "map.png", "overlay.png"]
@@ -195,6 +194,22 @@ def test_no_photo_is_a_sentence(chromium, url):
     with visit(chromium, url) as page:
         page.locator("#run").click()
         page.get_by_text("There is no photo yet").wait_for()
+
+
+@pytest.mark.browser
+def test_stop_and_a_closed_tab_free_the_device(chromium, url, photos, tmp_path):
+    """Timings wait for slow maps that came before: these two would take minutes."""
+    client = Client(url, verbose=False, analytics_enabled=False, download_files=str(tmp_path))
+    with visit(chromium, f"{url}?model=vit_small_patch16_224&method=ablation") as page:
+        look(page, 6 * photos)
+        page.get_by_text("Looking: ").wait_for()
+        page.locator("#stop").click()
+        page.get_by_text("Stopped.").wait_for()
+        assert client.submit("resnet20_cifar", 0.1, api_name="/latency").result(timeout=60)["n"] >= 1
+        page.locator("#run").click()
+        page.get_by_text("Looking: ").wait_for()
+    assert client.submit("resnet20_cifar", 0.1, api_name="/latency").result(timeout=60)["n"] >= 1
+    client.close()
 
 
 @pytest.mark.browser
@@ -214,6 +229,6 @@ def test_a_link_to_an_unknown_model_says_so_and_offers_the_first_choice(chromium
 
 
 def test_a_model_that_memory_cannot_hold_is_refused_in_a_sentence(monkeypatch):
-    monkeypatch.setattr(weights, "available_memory", lambda: 10_000_000)
-    with pytest.raises(zoo.WeightsError, match="choose a smaller model"):
-        engine.look(engine.Request("vit_gigantic_patch14_224"), [Image.new("RGB", (8, 8))])
+    monkeypatch.setattr(memory, "available_memory", lambda: 10_000_000)
+    with pytest.raises(engine.EngineError, match="choose a smaller model"):
+        engine.LocalEngine().perform(engine.Job("time", engine.Request("vit_gigantic_patch14_224")))

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +20,8 @@ from safetensors.torch import load_file, save
 
 import zoo
 from tests.hub_server import TOKEN, client_of, serve
-from zoo import catalogue, weights
-from zoo.weights import WeightsError
+from zoo import catalogue, memory, weights
+from zoo.download import SUMS, WeightsError, file_size
 
 ARCHITECTURE = "resnet20_cifar"
 REPO = "lab/small"
@@ -82,12 +83,12 @@ def test_from_the_hub_with_its_own_number_of_classes(hub):
 
 
 def test_the_second_time_no_question_is_asked(hub):
-    assert not weights.is_local(ROW)
-    first = weights.download(ROW)
+    assert not zoo.is_local(ROW)
+    first = zoo.download(ROW)
     hub.asked.clear()
-    assert weights.is_local(ROW)
-    assert weights.download(ROW) == first
-    assert weights.file_size(ROW) == len(FILE)
+    assert zoo.is_local(ROW)
+    assert zoo.download(ROW) == first
+    assert file_size(ROW) == len(FILE)
     weights.load(ROW)
     hub.patch.setattr(constants, "HF_HUB_OFFLINE", True)
     weights.load(ROW)
@@ -97,11 +98,11 @@ def test_the_second_time_no_question_is_asked(hub):
 def test_safetensors_go_before_a_pickle(hub, tmp_path):
     pickle_of_dataparallel = pickled({"state_dict": {f"module.{k}": v for k, v in STATE.items()}}, tmp_path / "x")
     hub.repos[REPO] = {"pytorch_model.bin": pickle_of_dataparallel}
-    assert weights.file_size(ROW) == len(pickle_of_dataparallel)
+    assert file_size(ROW) == len(pickle_of_dataparallel)
     assert same(weights.load(ROW).state_dict(), STATE)
-    assert weights.download(ROW).name == "pytorch_model.bin"
+    assert zoo.download(ROW).name == "pytorch_model.bin"
     hub.repos["lab/both"] = {"pytorch_model.bin": b"not asked for", "model.safetensors": FILE}
-    assert weights.download(replace(ROW, source="lab/both")).name == "model.safetensors"
+    assert zoo.download(replace(ROW, source="lab/both")).name == "model.safetensors"
 
 
 def test_progress_rises_to_the_total(hub):
@@ -134,7 +135,7 @@ def test_progress_with_xet_which_opens_two_bars(hub):
     hub.patch.setattr(file_download, "is_xet_available", lambda: True)
     hub.patch.setattr(file_download, "xet_get", xet_get)
     heard = []
-    weights.download(ROW, lambda *now: heard.append(now))
+    zoo.download(ROW, lambda *now: heard.append(now))
     assert heard == [(part, len(FILE)) for part in (*parts[1:], parts[-1])]
 
 
@@ -165,7 +166,7 @@ def test_a_broken_download_says_so_and_the_next_succeeds(hub):
     hub.patch.setattr(file_download.time, "sleep", lambda seconds: None)
     text = sentence(weights.load, ROW)
     assert f"The download of {ROW.name} broke off" in text and "load it again" in text
-    assert not weights.is_local(ROW)
+    assert not zoo.is_local(ROW)
     hub.hang_ups = 0
     assert weights.load(ROW).num_classes == 7
 
@@ -192,10 +193,10 @@ def test_two_loads_at_once(hub):
 )
 def test_what_cannot_be_had(hub, spoil, says):
     spoil(hub)
-    assert weights.file_size(ROW) is None
+    assert file_size(ROW) is None
     text = sentence(weights.load, ROW)
     assert says in text and (ROW.name in text)
-    assert not weights.is_local(ROW)
+    assert not zoo.is_local(ROW)
 
 
 def test_the_token_opens_a_gated_repository(hub):
@@ -220,16 +221,16 @@ def test_a_disk_that_refuses(hub, number, says):
 
 
 def test_a_file_larger_than_the_disk_is_not_begun(hub):
-    hub.patch.setattr(weights.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    hub.patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     assert "takes 1.1 MB" in sentence(weights.load, ROW)
     assert "GET" not in [method for method, *_ in hub.asked]
 
 
 def test_more_than_the_memory_holds_is_not_even_downloaded(hub):
-    hub.patch.setattr(weights, "available_memory", lambda: 1000)
+    hub.patch.setattr(memory, "available_memory", lambda: 1000)
     assert "needs 1.1 MB of memory" in sentence(weights.load, ROW)
-    assert not weights.is_local(ROW)
-    weights.download(ROW)
+    assert not zoo.is_local(ROW)
+    zoo.download(ROW)
     assert "of memory" in sentence(weights.load, ROW)
 
 
@@ -238,25 +239,25 @@ def test_a_file_from_outside_the_hub(hub, tmp_path):
     name = f"small-{hashlib.sha256(data).hexdigest()[:8]}.pth"
     row = replace(ROW, source=f"{hub.url}/files/{name}")
     assert "is no longer at" in sentence(weights.load, row)
-    assert weights.file_size(row) is None
+    assert file_size(row) is None
     hub.files[name] = data
-    assert weights.file_size(row) == len(data) and not weights.is_local(row)
+    assert file_size(row) == len(data) and not zoo.is_local(row)
     hub.hang_ups = 1
     assert "broke off" in sentence(weights.load, row)
     heard = []
-    weights.download(row, lambda *now: heard.append(now))
+    zoo.download(row, lambda *now: heard.append(now))
     assert heard == sorted(heard) and heard[0][0] < len(data) and heard[-1] == (len(data), len(data))
-    weights.download(row).unlink()
+    zoo.download(row).unlink()
     with ThreadPoolExecutor(2) as pool:
         assert all(same(model.state_dict(), STATE) for model in pool.map(weights.load, [row, row]))
-    assert [path.name for path in weights.download(row).parent.iterdir()] == [name]
+    assert [path.name for path in zoo.download(row).parent.iterdir()] == [name]
 
 
 def test_a_file_from_outside_the_hub_that_was_changed(hub, tmp_path):
     hub.files["small-0badc0de.pth"] = pickled(STATE, tmp_path / "x")
     row = replace(ROW, source=f"{hub.url}/files/small-0badc0de.pth")
     assert "SHA-256 differs" in sentence(weights.load, row)
-    assert not weights.is_local(row)
+    assert not zoo.is_local(row)
 
 
 def test_outside_the_hub_the_offline_switch_holds_too(hub):
@@ -267,7 +268,7 @@ def test_outside_the_hub_the_offline_switch_holds_too(hub):
 
 
 def test_a_damaged_file_in_the_cache_says_which_folder_to_delete(hub):
-    path = weights.download(ROW)
+    path = zoo.download(ROW)
     path.resolve().write_bytes(FILE[:5000])
     folder = path.parents[2]
     assert str(folder) in sentence(weights.load, ROW)
@@ -302,9 +303,9 @@ def test_a_bundled_file_is_checked(hub, tmp_path, monkeypatch):
     row = replace(ROW, source="bundled")
     assert not row.bundled and "is missing" in sentence(weights.load, row)
     row.file.write_bytes(FILE)
-    sums = tmp_path / weights.SUMS
+    sums = tmp_path / SUMS
     sums.write_text(f"{hashlib.sha256(FILE).hexdigest()}  {row.file.name}\n")
-    assert weights.is_local(row) and weights.file_size(row) == len(FILE) and weights.download(row) == row.file
+    assert zoo.is_local(row) and file_size(row) == len(FILE) and zoo.download(row) == row.file
     assert weights.load(row).num_classes == 7
     changed = bytearray(FILE)
     changed[-1000] ^= 1
@@ -321,11 +322,12 @@ def test_a_fresh_process_with_nothing_but_the_environment_set(server, tmp_path):
     script = f"""
 import json, sys
 from dataclasses import replace
-from zoo import catalogue, weights
+import zoo
+from zoo import catalogue
 row = replace(catalogue.checkpoint("resnet18.a1_in1k"), name="{ROW.name}", source="{REPO}")
 heard = []
-model = weights.load(row, progress=lambda *now: heard.append(now))
-print(json.dumps([model.num_classes, heard[-1], str(weights.download(row))]))
+model = zoo.load(row, progress=lambda *now: heard.append(now))
+print(json.dumps([model.num_classes, heard[-1], str(zoo.download(row))]))
 """
     unset = "MEMORY", "HF_HUB_OFFLINE"
     clean = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and k not in unset}

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 import zoo
 from tests.test_weights import ARCHITECTURE, STATE, Code, sentence
 from zoo import weights
+from zoo.memory import available_memory
 
 
 def test_an_unknown_name_and_an_unknown_architecture(tmp_path):
@@ -108,5 +109,5 @@ def test_available_memory(tmp_path, monkeypatch, files, memory, free):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert weights.available_memory(tmp_path) == free
-    assert weights.available_memory() is None or weights.available_memory() > 0
+    assert available_memory(tmp_path) == free
+    assert available_memory() is None or available_memory() > 0

@@ -1,33 +1,23 @@
 """What is shown for a model and for a photo, as HTML: pure functions from values to text."""
 
 import base64
-import io
-import zipfile
 from html import escape
-from pathlib import Path
-
-from PIL import Image
 
 import engine
 import explain
 import zoo
-from explain import export
-from explain.faithfulness import Evaluation
 from zoo.catalogue import Checkpoint
 from zoo.cost import cost
-from zoo.latency import Timing
 
 ASK = "Click a place in the photo to ask about it."
+SAVE = '<button type="button" class="save" data-photo="{}">Save it (PNG, NPY, JSON)</button>'
 FEW = 20  # classes, that all can be read at a glance
 RESTRICTED = ("nc", "noncommercial", "research")  # parts of the licences that do not allow every use
 
 
-def image_source(image: Image.Image, lossless: bool = False) -> str:
-    """Put a picture into its own address, so that nothing of a visitor's is left in a file."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG" if lossless else "JPEG", quality=88)
-    kind = "png" if lossless else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+def image_source(image: engine.Encoded) -> str:
+    """Put an image into its own address, so that nothing of a visitor's is left in a file."""
+    return f"data:image/{image.kind};base64,{base64.b64encode(image.data).decode()}"
 
 
 def notice(*sentences: str) -> str:
@@ -63,8 +53,8 @@ def paper_link(paper: str) -> str:
 
 
 def source(row: Checkpoint) -> str:
-    if row.source == engine.FRESH:
-        return "made fresh: untrained"
+    if row.source == engine.RANDOM:
+        return "random: untrained"
     if row.bundled:
         return '<span class="good">works offline</span>'
     if row.source == "bundled":
@@ -92,7 +82,7 @@ def licence(row: Checkpoint) -> str:
     return f'<span class="{"bad" if restricted else ""}">{escape(row.license)}</span>' if row.license else ""
 
 
-def timing(result: Timing) -> str:
+def timing(result: engine.Timing) -> str:
     """Latency as a figure, and how it was come by."""
     return (
         f'<div class="timing"><b>{result.median_ms:.1f} ms</b> a picture '
@@ -102,11 +92,10 @@ def timing(result: Timing) -> str:
 
 def looks(shown: list[tuple[str, engine.Look | str]], model: str, method: str) -> str:
     """A card a photo, in their order: what the model made of it, or the sentence that says why there is nothing."""
-    good = 0
-    articles = []
-    for title, look in shown:
-        articles.append(refusal(title, look) if isinstance(look, str) else card(title, look, good, model, method))
-        good += not isinstance(look, str)
+    articles = [
+        refusal(title, look) if isinstance(look, str) else card(title, look, number, model, method)
+        for number, (title, look) in enumerate(shown)
+    ]
     return f'<div class="cards">{"".join(articles)}</div>'
 
 
@@ -115,20 +104,20 @@ def refusal(title: str, sentence: str) -> str:
 
 
 def card(title: str, look: engine.Look, number: int, model: str, method: str) -> str:
-    """What the model made of one photo, the `number`th that could be read."""
+    """What the model made of the `number`th photo."""
     height, width = look.seen.height, look.seen.width
     small = " pixels" if max(height, width) < 100 else ""
     notes = "".join(f"<p>{escape(note)}</p>" for note in look.notes)
     photo = f'<img alt="{escape(describe(look, model))}" src="{image_source(look.photo)}">'
-    heat = f'<img class="heat" alt="" src="{image_source(look.map.layer, lossless=True)}">' if look.map else ""
+    heat = f'<img class="heat" alt="" src="{image_source(look.map.layer)}">' if look.map else ""
     asks = explain.METHODS[method].takes("query")
     stack = f'<div class="stack asks" data-photo="{number}">' if asks else '<div class="stack">'
     caption = " ".join([*legend(look.map), *([ASK] if asks else [])])
     return f"""<article class="card"><h3>{escape(title)}</h3>
 <div class="pictures">
 <figure class="photo">{stack}{photo}{heat}{ring(look.asking)}</div>
-<figcaption>{escape(caption)} {save_link(title, look)}</figcaption></figure>
-<figure class="seen{small}"><img alt="The crop that the model saw" src="{image_source(look.seen, lossless=True)}">
+<figcaption>{escape(caption)} {SAVE.format(number) if look.map else ""}</figcaption></figure>
+<figure class="seen{small}"><img alt="The crop that the model saw" src="{image_source(look.seen)}">
 <figcaption>What the model saw: {width} x {height}</figcaption></figure>
 </div>{bars(look.guesses)}<div class="notes">{notes}</div></article>"""
 
@@ -139,19 +128,6 @@ def legend(drawn: engine.Map | None) -> list[str]:
         return []
     what = f"Map for {drawn.target}" if drawn.target else "Map"
     return [f"{what}." if drawn.top is None else f"{what}; its strongest colour stands for {drawn.top:.3g}."]
-
-
-def save_link(title: str, look: engine.Look) -> str:
-    """The map's files, packed into the link itself: nothing of a visitor's lies on the server."""
-    if look.map is None:
-        return ""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in export.files(look.map.values, look.map.facts, look.photo, look.map.layer).items():
-            archive.writestr(name, content)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    name = escape(f"{Path(title).stem}.{look.map.facts['method']}.zip")
-    return f'<a download="{name}" href="data:application/zip;base64,{data}">Save it (PNG, NPY, JSON)</a>'
 
 
 def ring(place: engine.Place | None) -> str:
@@ -174,7 +150,7 @@ def describe(look: engine.Look, model: str) -> str:
     return f"Photo; {said}" + (f"; laid over it, the map for {look.map.target}" if look.map and look.map.target else "")
 
 
-def evaluation(found: Evaluation, title: str) -> str:
+def evaluation(found: engine.Evaluation, title: str) -> str:
     """A table of a map's figures above those of the controls, and what it says of the weights."""
     columns = ["Insertion, higher is better", "Deletion, lower is better", "ROAD, higher is better"]
     if found.mosaic:
@@ -192,7 +168,7 @@ def evaluation(found: Evaluation, title: str) -> str:
     return f'<div class="evaluation"><table><tr><td></td>{head}</tr>{rows}</table><p>{weights}{four}</p></div>'
 
 
-def _cells(found: Evaluation, name: str) -> str:
+def _cells(found: engine.Evaluation, name: str) -> str:
     figures = found.figures[name]
     values = [f"{figures.insertion:.3f}", f"{figures.deletion:.3f}", f"{figures.road:+.3f}"]
     if found.mosaic:

@@ -1,7 +1,9 @@
 """The first tab: choose a model, drop in photos, see its guesses, its latency, and where it looked."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import base64
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,17 @@ import engine
 import explain
 import zoo
 from ui import cards, link, picker, work
-from ui.device import QUEUE
-from ui.picker import QUICK, Picker
-from zoo.photo import PhotoError, open_photo
+from ui.picker import COPY, QUICK, Picker
 
 GRADIO_PHOTOS = Path(gr.__file__).parent / "media_assets" / "images"
 EXAMPLES = [str(GRADIO_PHOTOS / name) for name in ("cheetah.jpg", "lion.jpg", "bus.png", "tower.jpg")]
 MOST_PHOTOS = 12
-FRESH_INSTEAD = "Its structure and its latency can be had all the same: choose fresh weights, the last under Weights."
-# A click on a photo whose method takes a place: its number, and the place in it, from 0 to 1.
+KEPT = 3600  # seconds that the last maps are kept in memory, to be saved
+UNTRAINED = "These weights are random and untrained: read the latency and the structure, not the map."
+# A click on Save, or on a photo whose method takes a place: the photo's number, and the place in it, from 0 to 1.
 TELL_CLICK = """element.addEventListener('click', (event) => {
+    const save = event.target.closest('.save');
+    if (save) trigger('download', {index: Number(save.dataset.photo)});
     const stack = event.target.closest('.stack.asks');
     if (!stack) return;
     const box = stack.getBoundingClientRect();
@@ -28,6 +31,15 @@ TELL_CLICK = """element.addEventListener('click', (event) => {
     trigger('select', {index: [Number(stack.dataset.photo), down, across]});
 });"""
 SET_OPACITY = "(v) => { document.documentElement.style.setProperty('--heat', v); }"
+
+# The file goes straight to the visitor: none is written here.
+DOWNLOAD = """(file) => {
+    if (!file) return;
+    const link = document.createElement('a');
+    link.download = file.name;
+    link.href = 'data:application/zip;base64,' + file.content;
+    link.click();
+}"""
 
 
 @dataclass
@@ -42,8 +54,10 @@ class Parts:
     method: gr.Dropdown
     target: gr.Textbox
     contrast: gr.Textbox
-    layer: gr.Dropdown
-    head: gr.Dropdown
+    layers: gr.Dropdown
+    layer: gr.Textbox  # what was chosen of them; not seen
+    heads: gr.Dropdown
+    head: gr.Number  # the same
     signed: gr.Checkbox
     together: gr.Checkbox
     opacity: gr.Slider
@@ -51,6 +65,8 @@ class Parts:
     timing: gr.HTML
     longer: gr.Button
     results: gr.HTML
+    kept: gr.State  # the photos' names, and what was found in them
+    file: gr.JSON
     evaluate: gr.Button
     evaluation: gr.HTML
     link: gr.Textbox
@@ -82,8 +98,9 @@ def layout() -> Parts:
             with gr.Row():
                 methods = [(f"{m.title} · {m.cost}" if m.slow else m.title, key) for key, m in explain.METHODS.items()]
                 method = gr.Dropdown(methods, value="grad_cam", label="Map", elem_id="method", min_width=320)
-                layer = gr.Dropdown(label="Layer", visible=False, elem_id="layer", min_width=150)
-                head = gr.Dropdown(label="Head", visible=False, elem_id="head", min_width=120)
+                layers = gr.Dropdown(label="Layer", visible=False, elem_id="layer", min_width=150)
+                heads = gr.Dropdown(label="Head", visible=False, elem_id="head", min_width=120)
+                layer, head = gr.Textbox(visible="hidden"), gr.Number(-1, precision=0, visible="hidden")
             with gr.Row():
                 target = gr.Textbox(label="Class", placeholder="first guess", elem_id="class", min_width=120)
                 contrast = gr.Textbox(label="Against", placeholder="no other class", elem_id="against", min_width=120)
@@ -96,12 +113,13 @@ def layout() -> Parts:
                 timing = gr.HTML(elem_id="timing")
                 longer = gr.Button("Time it for 10 seconds", size="sm", elem_id="longer", scale=0, min_width=190)
             results = gr.HTML(elem_id="results", js_on_load=TELL_CLICK)
+            kept, file = gr.State(time_to_live=KEPT), gr.JSON(visible=False)
             evaluate_ = gr.Button("Can this map be trusted? Measure it", size="sm", elem_id="evaluate")
             evaluation = gr.HTML(elem_id="evaluation")
             address = gr.Textbox(label="Link to this choice", buttons=["copy"], interactive=False, elem_id="link")
     return Parts(
-        photos, examples, model, run, stop, method, target, contrast, layer, head, signed, together, opacity, notice,
-        timing, longer, results, evaluate_, evaluation, address,
+        photos, examples, model, run, stop, method, target, contrast, layers, layer, heads, head, signed, together,
+        opacity, notice, timing, longer, results, kept, file, evaluate_, evaluation, address,
     )  # fmt: skip
 
 
@@ -109,28 +127,33 @@ def wire(p: Parts, demo: gr.Blocks) -> None:
     """Say which event calls what."""
     model = p.picker.model
     picker.wire(p.picker)
-    demo.load(restore, None, [p.picker.architecture, *p.choice, p.notice], **QUICK)
+    narrowed = [p.layers, p.layer, p.heads, p.head, p.target, p.contrast]
+    started = [p.picker.architecture, p.picker.weights, model, p.method, *narrowed, p.signed, p.together, p.notice]
+    demo.load(restore, None, started, **QUICK)
     p.examples.select(add_example, p.photos, p.photos, **QUICK)
-    narrowed = [p.layer, p.head, p.target, p.contrast]
+    p.layers.input(None, p.layers, p.layer, js=COPY)
+    p.heads.input(None, p.heads, p.head, js=COPY)
     model.change(fitting_method, [model, p.method], p.method, **QUICK)
     gr.on([model.change, p.method.change], offer, [model, p.method, p.layer, p.head], narrowed, **QUICK)
     written = gr.on([part.change for part in p.choice], write_link, p.choice, p.link, **QUICK)
     written.then(None, p.link, None, js=link.TO_ADDRESS_BAR)
     p.opacity.input(None, p.opacity, None, js=SET_OPACITY)
-    shown = [p.results, p.timing, p.notice]
-    running: dict[str, Any] = dict(api_visibility="private", show_progress_on=p.results, **QUEUE)
-    looking = p.run.click(look, [p.photos, *p.choice], shown, **running)
-    asking = p.results.select(look, [p.photos, *p.choice], shown, **running)
-    timing = p.longer.click(measure, model, [p.timing, p.notice], api_visibility="private", **QUEUE)
-    evaluating = p.evaluate.click(
-        evaluate,
-        [p.photos, *p.choice],
-        [p.evaluation, p.notice],
-        api_visibility="private",
-        show_progress_on=p.evaluation,
-        **QUEUE,
-    )
-    p.stop.click(work.stop, None, None, cancels=[looking, asking, timing, evaluating], **QUICK)
+    wire_jobs(p)
+
+
+def wire_jobs(p: Parts) -> None:
+    """Say what starts a job, and what stops it."""
+    shown = [p.results, p.kept, p.timing, p.notice]
+    running: dict[str, Any] = dict(api_visibility="private")
+    looking = p.run.click(look, [p.photos, *p.choice], shown, show_progress_on=p.results, **running)
+    asking = p.results.select(look, [p.photos, *p.choice], shown, show_progress_on=p.results, **running)
+    timing = p.longer.click(measure, p.choice, [p.timing, p.notice], **running)
+    tried = [p.evaluation, p.notice]
+    evaluating = p.evaluate.click(evaluate, [p.photos, *p.choice], tried, show_progress_on=p.evaluation, **running)
+    p.stop.click(None, None, None, cancels=[looking, asking, timing, evaluating], **QUICK)
+    p.stop.click(lambda: cards.notice("Stopped."), None, p.notice, **QUICK)
+    saved = p.results.download(save, p.kept, [p.file, p.notice], **QUICK)
+    saved.then(None, p.file, None, js=DOWNLOAD)
 
 
 def restore(request: gr.Request) -> list:
@@ -138,27 +161,27 @@ def restore(request: gr.Request) -> list:
     notice, choice = "", engine.Request(model=picker.first_choice())
     try:
         choice = link.read(request) or choice
-        architecture, model = picker.show(choice.model)
-    except (KeyError, engine.EngineError) as error:
-        notice = cards.notice(error.args[0])
+        picked = picker.show(choice.model)
+    except engine.EngineError as error:
+        notice = cards.notice(str(error))
         choice = engine.Request(model=picker.first_choice())
-        architecture, model = picker.show(choice.model)
-    layer, head, target, contrast = offer(choice.model, choice.method, choice.layer, choice.head)
+        picked = picker.show(choice.model)
+    *narrowed, target, contrast = offer(choice.model, choice.method, choice.layer, choice.head)
     target.value, contrast.value = choice.target, choice.contrast
-    return [architecture, model, choice.method, target, contrast, layer, head, choice.signed, choice.together, notice]
+    return [*picked, choice.method, *narrowed, target, contrast, choice.signed, choice.together, notice]
 
 
-def fitting_method(model: str | None, method: str) -> str:
+def fitting_method(model: str, method: str) -> str:
     """Keep the chosen method, unless it asks for a class and the checkpoint has none: its features can be seen."""
-    if model is None or not explain.METHODS[method].by_class:
+    if not model or not explain.METHODS[method].by_class:
         return method
     return method if engine.has_classes(model) else "pca"
 
 
-def offer(model: str | None, method: str, layer: str, head: int) -> tuple:
+def offer(model: str, method: str, layer: str, head: int) -> tuple:
     """Show the choices that a method has: a layer, and a head of it for attention; classes for class maps."""
-    if model is None:  # the page is still being filled
-        return (gr.skip(),) * 4
+    if not model:  # the page is still being filled
+        return (gr.skip(),) * 6
     row, wanted = engine.recipe(model), explain.METHODS[method]
     price = zoo.cost(row.architecture, row.size, row.num_classes)
     if wanted.takes("layer"):
@@ -168,98 +191,105 @@ def offer(model: str | None, method: str, layer: str, head: int) -> tuple:
         stages = price.stages if wanted.takes("tap") else ()
         depths, heads = [("where the head reads", ""), *((name, name) for name in stages)], 0
     layer = layer if layer in (value for _, value in depths) else ""
+    head = head if head < heads else -1
+    numbers = [("mean of all", -1), *((str(h), h) for h in range(heads))]
     return (
         gr.Dropdown(choices=depths, value=layer, visible=len(depths) > 1),
-        gr.Dropdown(
-            choices=[("mean of all", -1), *((str(h), h) for h in range(heads))],
-            value=head if head < heads else -1,
-            visible=heads > 0,
-        ),
+        layer,
+        gr.Dropdown(choices=numbers, value=head, visible=heads > 0),
+        head,
         gr.Textbox(visible=wanted.by_class),
         gr.Textbox(visible=wanted.by_class),
     )
 
 
+def request(*choice: Any) -> engine.Request:
+    """What the components of Parts.choice say, in their order."""
+    return engine.Request(*choice)
+
+
 def write_link(*choice: Any) -> str:
-    return link.write(engine.Request(*choice)) if choice[0] else ""
+    wanted = request(*choice)
+    return link.write(wanted) if wanted.model else ""
 
 
 def add_example(photos: list | None, event: gr.SelectData) -> list:
     return [*(path for path, _ in photos or []), EXAMPLES[event.index]]
 
 
-def look(
-    paths: list | None,
-    model: str,
-    method: str,
-    target: str,
-    contrast: str,
-    layer: str,
-    head: int,
-    signed: bool,
-    together: bool,
-    visitor: gr.Request,
+async def look(
     event: gr.EventData,
     progress: gr.Progress = gr.Progress(),  # noqa: B008
-) -> Iterator[tuple]:
-    """Open the photos, have the weights, look, then time the model. A photo that cannot be read spoils no other.
+    *values: Any,
+) -> AsyncGenerator[Any, None]:
+    """Look at the photos, then time the model. A photo that cannot be read spoils no other.
 
-    A click on a photo looks again, for that place, and leaves the time as it stands.
+    A click on a photo looks again, for that place, and leaves the timing as it stands.
     """
-    clicked, same = _place(event), gr.skip()
-    if not paths:
-        yield same, same, cards.notice("There is no photo yet: upload one, paste one, or take an example.")
-        return
-    request = engine.Request(model, method, target, contrast, layer, head, signed, together, clicked)
-    opened = [(Path(path).name, _open(path)) for path, _ in paths[:MOST_PHOTOS]]
-    good = [photo for _, photo in opened if not isinstance(photo, str)]
-    notes = [f"Only the first {MOST_PHOTOS} photos are looked at."] if len(paths) > MOST_PHOTOS else []
+    files, notes = _files(values[0])
+    wanted, same = replace(request(*values[1:]), clicked=_place(event)), gr.skip()
     try:
-        work.fetch(model, progress)
-        progress(None, desc="Looking")
-        seen = iter(work.look(request, good, work.steps(visitor.session_hash, progress)) if good else [])
-        shown = [(name, photo if isinstance(photo, str) else next(seen)) for name, photo in opened]
-        if engine.recipe(model).source == engine.FRESH:
-            notes.append("These weights are fresh and untrained: read the latency and the structure, not the map.")
-        yield cards.looks(shown, model, method), same if clicked else "", cards.notice(*notes)
-        if good and not clicked:
-            progress(None, desc="Timing")
-            yield same, cards.timing(work.time_it(model, 1.5)), same
-    except work.StoppedError:
-        yield same, same, cards.notice("Stopped.")
-    except zoo.WeightsError as error:
-        yield same, same, cards.notice(*notes, str(error), FRESH_INSTEAD)
-    except ValueError as error:
-        yield same, same, cards.notice(*notes, str(error))
+        async with aclosing(work.run(engine.Job("look", wanted, files), progress)) as looking:
+            async for found in looking:
+                if isinstance(found, engine.Looks):
+                    notes += [UNTRAINED] if engine.recipe(wanted.model).source == engine.RANDOM else []
+                    shown = list(zip([file.name for file in files], found.photos, strict=True))
+                    html = cards.looks(shown, wanted.model, wanted.method)
+                    yield html, shown, same if wanted.clicked else "", cards.notice(*notes)
+                    if wanted.clicked or all(isinstance(look, str) for look in found.photos):
+                        return
+                else:
+                    yield same
+        async with aclosing(work.run(engine.Job("time", wanted), progress)) as timing:
+            async for found in timing:
+                yield (same, same, cards.timing(found), same) if isinstance(found, engine.Timing) else same
+    except engine.EngineError as error:
+        yield same, same, same, cards.notice(*notes, str(error))
 
 
-def evaluate(
-    paths: list | None,
-    model: str,
-    method: str,
-    target: str,
-    contrast: str,
-    layer: str,
-    head: int,
-    signed: bool,
-    together: bool,
-    visitor: gr.Request,
+async def evaluate(
     progress: gr.Progress = gr.Progress(),  # noqa: B008
-) -> tuple:
+    *values: Any,
+) -> AsyncGenerator[Any, None]:
     """Try the map on the photos that can be read, beside maps that know nothing of the model."""
-    opened = [_open(path) for path, _ in (paths or [])[:MOST_PHOTOS]]
-    good = [photo for photo in opened if not isinstance(photo, str)]
-    if not good:
-        return gr.skip(), cards.notice("There is no photo yet: upload one, paste one, or take an example.")
-    request = engine.Request(model, method, target, contrast, layer, head, signed, together)
+    files, _ = _files(values[0])
+    wanted, same = request(*values[1:]), gr.skip()
+    title = explain.METHODS[wanted.method].title
     try:
-        work.fetch(model, progress)
-        found = work.evaluate(request, good, work.steps(visitor.session_hash, progress, "Measuring"))
-        return cards.evaluation(found, explain.METHODS[method].title), ""
-    except work.StoppedError:
-        return gr.skip(), cards.notice("Stopped.")
-    except (ValueError, zoo.WeightsError) as error:
-        return gr.skip(), cards.notice(str(error))
+        async with aclosing(work.run(engine.Job("evaluate", wanted, files), progress)) as evaluating:
+            async for found in evaluating:
+                yield (cards.evaluation(found, title), "") if isinstance(found, engine.Evaluation) else same
+    except engine.EngineError as error:
+        yield same, cards.notice(str(error))
+
+
+async def measure(
+    progress: gr.Progress = gr.Progress(),  # noqa: B008
+    *choice: Any,
+) -> AsyncGenerator[Any, None]:
+    """Time the model anew, and for longer."""
+    same = gr.skip()
+    try:
+        async with aclosing(work.run(engine.Job("time", request(*choice), seconds=10.0), progress)) as timing:
+            async for found in timing:
+                yield (cards.timing(found), "") if isinstance(found, engine.Timing) else same
+    except engine.EngineError as error:
+        yield same, cards.notice(str(error))
+
+
+def save(kept: list[tuple[str, engine.Look]] | None, event: gr.EventData) -> tuple:
+    """Pack the files of the map of one photo, by its number."""
+    if not kept:
+        return None, cards.notice("The maps of an hour ago are gone: press Look again, then save.")
+    title, look = kept[event._data["index"]]
+    name = f"{Path(title).stem}.{look.map.facts['method']}.zip"
+    return {"name": name, "content": base64.b64encode(engine.archive(look)).decode()}, ""
+
+
+def _files(photos: list | None) -> tuple[tuple[engine.Photo, ...], list[str]]:
+    """The uploaded files, and a note if there are too many."""
+    notes = [f"Only the first {MOST_PHOTOS} photos are looked at."] if len(photos or []) > MOST_PHOTOS else []
+    return work.read(path for path, _ in (photos or [])[:MOST_PHOTOS]), notes
 
 
 def _place(event: gr.EventData) -> tuple[int, engine.Place] | None:
@@ -268,21 +298,3 @@ def _place(event: gr.EventData) -> tuple[int, engine.Place] | None:
         return None
     photo, down, across = event._data["index"]
     return photo, (down, across)
-
-
-def _open(path: str):
-    """A picture, or the sentence that says why there is none."""
-    try:
-        return open_photo(path)
-    except PhotoError as error:
-        return str(error)
-
-
-def measure(model: str, progress: gr.Progress = gr.Progress()) -> tuple:  # noqa: B008
-    try:
-        work.fetch(model, progress)
-        return cards.timing(work.time_it(model, 10.0)), ""
-    except zoo.WeightsError as error:
-        return gr.skip(), cards.notice(str(error), FRESH_INSTEAD)
-    except ValueError as error:
-        return gr.skip(), cards.notice(str(error))

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 from gradio.themes import Soft
 
-from ui import explore, program
+from ui import api, explore, work
 
 ASSETS = Path(__file__).parent / "assets"
 TABS = {"Explore": explore}
@@ -38,9 +38,10 @@ def build() -> gr.Blocks:
                 parts[name] = tab.layout()
         for name, tab in TABS.items():
             tab.wire(parts[name], demo)
-        program.layout()
-    # A full queue says so; without a bound a class-room would wait for ever, and ZeroGPU would allow one visitor.
-    return demo.queue(max_size=64, default_concurrency_limit=8)
+        api.layout()
+    # The engine says who computes, so all may come to it at once. A full queue says so; without a bound a classroom
+    # would wait for ever, and ZeroGPU would allow one visitor.
+    return demo.queue(max_size=64, default_concurrency_limit=work.ENGINE.at_once)
 
 
 def main() -> None:

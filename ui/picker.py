@@ -10,6 +10,7 @@ import zoo
 from ui import cards
 
 QUICK: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
+COPY = "(chosen) => chosen"
 
 
 @dataclass
@@ -18,7 +19,8 @@ class Picker:
 
     query: gr.Textbox
     architecture: gr.Radio
-    model: gr.Dropdown
+    weights: gr.Dropdown
+    model: gr.Textbox  # what was chosen under Weights; not seen
     facts: gr.HTML
     notice: gr.HTML
 
@@ -30,27 +32,34 @@ def layout() -> Picker:
             label="Find an architecture", placeholder="words, or vit_*_384, or /resnet(18|34)$/", elem_id="query"
         ),
         architecture=gr.Radio(label="Architectures", elem_id="architectures"),
-        model=gr.Dropdown(label="Weights", elem_id="weights"),
+        weights=gr.Dropdown(label="Weights", elem_id="weights"),
+        model=gr.Textbox(visible="hidden", elem_id="model"),
         facts=gr.HTML(elem_id="facts"),
         notice=gr.HTML(elem_id="picker-notice"),
     )
 
 
 def wire(p: Picker) -> None:
-    """Say which event calls what."""
+    """Say which event calls what.
+
+    Gradio refuses a choice that left the list while it was on its way. So no handler is given one: what was chosen is
+    copied into a text field in the browser, and of the architecture comes what was sent, unchecked.
+    """
+    chosen = [p.weights, p.model]
     p.query.change(find, p.query, [p.architecture, p.notice], trigger_mode="always_last", **QUICK)
-    p.query.submit(take_first, p.query, [p.architecture, p.model, p.notice], **QUICK)
-    p.architecture.input(weights, p.architecture, p.model, **QUICK)
+    p.query.submit(take_first, p.query, [p.architecture, *chosen, p.notice], **QUICK)
+    p.architecture.input(weights, p.architecture, chosen, preprocess=False, **QUICK)
+    p.weights.input(None, p.weights, p.model, js=COPY)
     p.model.change(cards.facts, p.model, p.facts, **QUICK)
 
 
-def show(model: str) -> tuple[gr.Radio, gr.Dropdown]:
-    """Set the picker to a model: what `architecture` and `model` become. Raises KeyError for an unknown name."""
+def show(model: str) -> tuple[gr.Radio, gr.Dropdown, str]:
+    """Set the picker to a model: what `architecture`, `weights` and `model` become. Raises engine.EngineError."""
     engine.recipe(model)
     architecture = model.partition(".")[0]
     first = engine.search("")
     names = first if architecture in first else [architecture, *first]
-    return gr.Radio(choices=labelled(names), value=architecture), weights(architecture, model)
+    return gr.Radio(choices=labelled(names), value=architecture), *weights(architecture, model)
 
 
 def first_choice() -> str:
@@ -71,12 +80,13 @@ def labelled(names: list[str]) -> list[tuple[str, str]]:
     return labels
 
 
-def weights(architecture: str, chosen: str | None = None) -> gr.Dropdown:
-    """Offer an architecture's checkpoints, the best first, and fresh weights last."""
+def weights(architecture: str, chosen: str | None = None) -> tuple[gr.Dropdown, str]:
+    """Offer an architecture's checkpoints, the best first, and random weights last; and choose one."""
     rows = zoo.for_architecture(architecture)
     choices = [(f"{row.tag} (works offline)" if row.bundled else row.tag, row.name) for row in rows]
-    choices.append(("fresh weights: untrained, for latency and structure only", architecture))
-    return gr.Dropdown(choices=choices, value=chosen or choices[0][1])
+    choices.append(("random weights: untrained, for latency and structure only", architecture))
+    chosen = chosen or choices[0][1]
+    return gr.Dropdown(choices=choices, value=chosen), chosen
 
 
 def search(query: str) -> tuple[list[str], str]:
@@ -89,7 +99,7 @@ def search(query: str) -> tuple[list[str], str]:
 
 
 def find(query: str) -> tuple[gr.Radio, str]:
-    """List what fits; what is chosen stays chosen, and is not asked for: gradio refuses a choice that left the list."""
+    """List what fits; what is chosen stays chosen."""
     found, notice = search(query)
     return gr.Radio(choices=labelled(found)), notice
 
@@ -98,5 +108,5 @@ def take_first(query: str) -> tuple:
     """Enter takes the first that was found."""
     found, notice = search(query)
     if not found:
-        return gr.skip(), gr.skip(), notice
-    return gr.Radio(choices=labelled(found), value=found[0]), weights(found[0]), notice
+        return gr.skip(), gr.skip(), gr.skip(), notice
+    return gr.Radio(choices=labelled(found), value=found[0]), *weights(found[0]), notice

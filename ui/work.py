@@ -1,61 +1,44 @@
-"""The engine's calls, each where it belongs: downloads outside the device, computing on it."""
+"""The engine's jobs as gradio's events: photos in as bytes, progress shown, and an end when nobody waits any more."""
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from pathlib import Path
 
 import gradio as gr
-from PIL import Image
 
-import engine
-import zoo
-from explain import Progress, silent
-from explain.faithfulness import Evaluation
-from ui.device import on_device
-from zoo.latency import Timing
+from engine import Answer, Engine, Event, Job, LocalEngine, Photo, Step
 
-_STOPPED: set[str | None] = set()  # visitors who asked for the end of what runs for them
+ENGINE: Engine = LocalEngine()
 
 
-class StoppedError(Exception):
-    """The visitor pressed Stop."""
+def read(paths: Iterable[str]) -> tuple[Photo, ...]:
+    """Uploaded files as bytes."""
+    return tuple(Photo(Path(path).name, Path(path).read_bytes()) for path in paths)
 
 
-def stop(visitor: gr.Request) -> None:
-    _STOPPED.add(visitor.session_hash)
+async def run(job: Job, progress: gr.Progress) -> AsyncGenerator[Answer | None, None]:
+    """Do a job: None at each event, then the answer. Raises engine.EngineError.
+
+    A handler has to yield at each None: there gradio notices that the tab was closed, or Stop pressed, and closes the
+    handler, this, and the engine's iterator, which ends the job.
+    """
+    async with aclosing(ENGINE.run(job)) as events:
+        async for event in events:
+            if isinstance(event, Answer):
+                yield event
+            else:
+                tell(event, progress)
+                yield None
 
 
-def steps(session: str | None, progress: gr.Progress, doing: str = "Looking") -> Progress:
-    """Show the visitor how far a long work is, and end it when that visitor pressed Stop."""
-    _STOPPED.discard(session)
-
-    def told(done: int, total: int) -> None:
-        if session in _STOPPED:
-            _STOPPED.discard(session)
-            raise StoppedError
-        progress(done / total, desc=f"{doing}: {done} of {total}")
-
-    return told
-
-
-def fetch(model: str, progress: gr.Progress | None = None) -> None:
-    """Have the weights on this machine before the device is asked for; show how the download goes."""
-    if engine.is_local(model):
-        return
-
-    def told(done: int, total: int) -> None:
-        if progress:
-            progress(done / total if total else 0.0, desc=f"Downloading {max(done, total) / 1e6:.0f} MB")
-
-    zoo.download(engine.recipe(model), told)
-
-
-@on_device(seconds=30)
-def look(request: engine.Request, photos: list[Image.Image], progress: Progress = silent) -> list[engine.Look]:
-    return engine.look(request, photos, progress)
-
-
-@on_device(seconds=60)
-def evaluate(request: engine.Request, photos: list[Image.Image], progress: Progress = silent) -> Evaluation:
-    return engine.evaluate(request, photos, progress)
-
-
-@on_device(seconds=20)
-def time_it(model: str, seconds: float) -> Timing:
-    return engine.time_it(model, seconds)
+def tell(event: Event, progress: gr.Progress) -> None:
+    """Say how far a job is."""
+    if not isinstance(event, Step):
+        progress(None, desc="Waiting for the device")
+    elif event.doing == "Downloading":
+        megabytes = max(event.done, event.total) / 1e6
+        progress(event.done / event.total if event.total else 0.0, desc=f"Downloading {megabytes:.0f} MB")
+    elif event.total == 0:
+        progress(None, desc=event.doing)
+    else:
+        progress(event.done / event.total, desc=f"{event.doing}: {event.done} of {event.total}")

@@ -17,14 +17,9 @@ from zoo.catalogue import (
     for_architecture as for_architecture,
 )
 from zoo.cost import Cost as Cost, cost as cost
+from zoo.download import WeightsError as WeightsError, download as download, is_local as is_local
 from zoo.fuse import fuse as fuse
 from zoo.photo import PhotoError as PhotoError, open_photo as open_photo
 from zoo.preprocess import preprocess as preprocess
 from zoo.registry import create as create, create_from as create_from, names as names
-from zoo.weights import (
-    WeightsError as WeightsError,
-    download as download,
-    is_local as is_local,
-    load as load,
-    load_file as load_file,
-)
+from zoo.weights import load as load, load_file as load_file

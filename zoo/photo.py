@@ -1,5 +1,6 @@
 """Open whatever a person drops in as an upright RGB picture, or say in one sentence why not."""
 
+import io
 import threading
 import warnings
 from pathlib import Path
@@ -24,6 +25,7 @@ TURNS = {  # EXIF's orientation: what stands the stored rows upright
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 OTHER_STILL_BRANDS = (b"avif", b"avis", b"crx ")  # the rest of what begins like an MP4 and is none
 VIDEO_STARTS = (b"\x1aE\xdf\xa3", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"FLV\x01", b"OggS")  # Matroska, MPEG, ...
+EMPTY = "is empty: copy or download it again."
 WHITES = {"F": (1,), "I": (255, 65535)}  # 32 bits a pixel have no agreed white: the least of these that is never passed
 
 # Pillow warns of odd metadata, and warnings can only be silenced for all threads at once. One picture at a time also
@@ -41,15 +43,27 @@ def open_photo(path: str | Path) -> Image.Image:
     Grey and colour of more than 8 bits are scaled to 8. Raises PhotoError, whose one sentence names the file.
     """
     path = Path(path)
-    with _file(path) as file, _ONE_AT_A_TIME, warnings.catch_warnings():
+    with _file(path) as file:
+        return _decoded(file, path.name)
+
+
+def decode_photo(data: bytes, name: str) -> Image.Image:
+    """Read a photo from a file's bytes, as `open_photo` does; `name` is what its sentences call it."""
+    if not data:
+        raise PhotoError(f"{name!r} {EMPTY}")
+    return _decoded(io.BytesIO(data), name)
+
+
+def _decoded(file: BinaryIO, name: str) -> Image.Image:
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with _opened(file, path.name) as image:
+        with _opened(file, name) as image:
             try:
                 # No draft(): decoding a JPEG at half size takes half the time, but moves pixels by a level on average.
                 image.load()
                 return _upright(_rgb(image), _orientation(image))
             except Exception as error:  # on a broken file, Pillow's readers raise whatever they stumble over
-                raise PhotoError(f"{path.name!r} is damaged or cut short: it cannot be decoded to its end.") from error
+                raise PhotoError(f"{name!r} is damaged or cut short: it cannot be decoded to its end.") from error
 
 
 def _file(path: Path) -> BinaryIO:
@@ -59,7 +73,7 @@ def _file(path: Path) -> BinaryIO:
         if not path.is_file():
             raise PhotoError(f"{path.name!r} is not there: choose the picture again.")
         if not path.stat().st_size:
-            raise PhotoError(f"{path.name!r} is empty: copy or download it again.")
+            raise PhotoError(f"{path.name!r} {EMPTY}")
         return path.open("rb")
     except OSError as error:
         raise PhotoError(f"{path.name!r} cannot be read: check that you may open it.") from error

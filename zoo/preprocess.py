@@ -65,7 +65,12 @@ def preprocess(image: Image.Image, checkpoint: Checkpoint, size: int | Size | No
 
     The picture should stand upright (PIL.ImageOps.exif_transpose). Raises ValueError for more than 8 bits a channel.
     """
-    pixels = torch.from_numpy(np.array(seen(image, checkpoint, size))).permute(2, 0, 1).contiguous()
+    return normalise(seen(image, checkpoint, size), checkpoint)
+
+
+def normalise(image: Image.Image, checkpoint: Checkpoint) -> Tensor:
+    """What `seen` gives -> (3, H, W) float32, in the checkpoint's own units."""
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
     mean, std = (torch.tensor(v)[:, None, None] for v in (checkpoint.mean, checkpoint.std))
     return pixels.float().div_(255).sub_(mean).div_(std)
 

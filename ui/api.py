@@ -9,20 +9,18 @@ import gradio as gr
 from gradio.events import api
 
 import engine
-import zoo
+from engine import Job, Look, Looks, Request, Timing
 from ui import work
-from ui.device import QUEUE
-from zoo.photo import open_photo
 
 
 def layout() -> None:
     """Place the endpoints. A photo needs a component that receives it, so /classify has hidden ones."""
     api(models, api_name="models", queue=False)
-    api(latency, api_name="latency", **QUEUE)
+    api(latency, api_name="latency")
     photo = gr.Image(type="filepath", label="Photo", visible=False)
     model = gr.Textbox(label="Model", visible=False)
     result = gr.JSON(visible=False)
-    gr.Button(visible=False).click(classify, [photo, model], result, api_name="classify", **QUEUE)
+    gr.Button(visible=False).click(classify, [photo, model], result, api_name="classify")
 
 
 def models(query: str = "") -> list[str]:
@@ -31,19 +29,22 @@ def models(query: str = "") -> list[str]:
         return engine.search(query)
 
 
-def classify(photo: str, model: str) -> list[dict[str, Any]]:
+async def classify(photo: str, model: str) -> list[dict[str, Any]]:
     """The five best guesses of a checkpoint for a photo: index, label and probability of each."""
     with plain_errors():
-        work.fetch(model)
-        (look,) = work.look(engine.Request(model), [open_photo(photo)])
+        looks = await engine.answer(work.ENGINE, Job("look", Request(model), work.read([photo])))
+        assert isinstance(looks, Looks)
+        (look,) = looks.photos
+        if not isinstance(look, Look):
+            raise engine.EngineError(look)
         return [asdict(guess) for guess in look.guesses]
 
 
-def latency(model: str, seconds: float = 2.0) -> dict:
+async def latency(model: str, seconds: float = 2.0) -> dict:
     """Time a checkpoint or architecture on the server: median and 90th percentile in milliseconds, and how."""
     with plain_errors():
-        work.fetch(model)
-        timing = work.time_it(model, min(seconds, 10.0))
+        timing = await engine.answer(work.ENGINE, Job("time", Request(model), seconds=min(seconds, 10.0)))
+        assert isinstance(timing, Timing)
         return asdict(timing) | {"method": timing.sentence()}
 
 
@@ -52,5 +53,5 @@ def plain_errors() -> Iterator[None]:
     """Turn what a person can do something about into that sentence alone."""
     try:
         yield
-    except (ValueError, KeyError, zoo.WeightsError, zoo.PhotoError) as error:
-        raise gr.Error(str(error.args[0]), print_exception=False) from error
+    except engine.EngineError as error:
+        raise gr.Error(str(error), print_exception=False) from error

@@ -1,0 +1,45 @@
+"""What the page can ask for: find a model, classify, explain, evaluate, time. No gradio here.
+
+    search.py        which models there are, and what is known of one
+    jobs.py          what goes in and what comes out: names, numbers and bytes
+    local.py         the engine of this machine: it does jobs, one at a time on the device, quick ones first
+      schedule.py    whose turn it is
+      store.py       models kept in memory
+      look.py        classify and explain        faithfulness.py  evaluate        measure.py  time
+    images.py        images as bytes             archive.py       a map's files, to keep
+
+A model is asked for by name: a checkpoint ("resnet50.a1_in1k"), or an architecture alone ("resnet50"), which then has
+random weights: good for its latency and its structure, not for its guesses.
+"""
+
+from engine.archive import archive as archive
+from engine.jobs import (
+    NO_PHOTO as NO_PHOTO,
+    Answer as Answer,
+    Encoded as Encoded,
+    Engine as Engine,
+    EngineError as EngineError,
+    Evaluation as Evaluation,
+    Event as Event,
+    Guess as Guess,
+    Job as Job,
+    Look as Look,
+    Looks as Looks,
+    Map as Map,
+    Photo as Photo,
+    Place as Place,
+    Request as Request,
+    Step as Step,
+    Timing as Timing,
+    Waiting as Waiting,
+    answer as answer,
+)
+from engine.local import LocalEngine as LocalEngine
+from engine.search import (
+    RANDOM as RANDOM,
+    class_names as class_names,
+    has_classes as has_classes,
+    is_local as is_local,
+    recipe as recipe,
+    search as search,
+)

@@ -1,0 +1,14 @@
+"""Try a method's maps on photos, beside maps that know nothing of the model."""
+
+import explain
+from engine.jobs import Evaluation, Request
+from engine.look import Frame, batch, options
+from engine.search import recipe
+from explain import Progress, faithfulness
+from zoo.base import Backbone
+
+
+def evaluate(model: Backbone, request: Request, frames: list[Frame], progress: Progress = explain.silent) -> Evaluation:
+    """Measure the maps of the chosen method. Raises EngineError or explain.ExplanationError."""
+    asked = options(request, recipe(request.model), frames)
+    return faithfulness.evaluate(model, batch(frames, model), request.method, progress, **asked)

@@ -1,0 +1,165 @@
+"""Classify photos, and show where the model looked."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+import explain
+from engine.images import encode_exact, encode_photo, fit_page
+from engine.jobs import EngineError, Guess, Look, Map, Photo, Place, Request
+from engine.search import RANDOM, class_names, find_class, has_classes, recipe
+from explain import Explanation, Progress, export, render
+from explain.render import Placement
+from zoo.base import Backbone
+from zoo.catalogue import Checkpoint
+from zoo.photo import decode_photo
+from zoo.preprocess import normalise, seen, view
+
+NO_CLASSES = (
+    "This checkpoint names no classes, so there is no top-5: what it gives are features. "
+    "Attention and patch features show what it sees."
+)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One photo as the work on it needs it; the photo itself, which may be large, is not kept."""
+
+    page: Image.Image  # a copy, small enough for a page
+    seen: Image.Image  # what the model is shown
+    placement: Placement  # where that lies on the copy
+    x: Tensor  # the same as the model takes it, (3, H, W)
+
+    def to_seen(self, place: Place) -> Place:
+        """A place on the copy as one in what the model sees."""
+        (down, across), (left, top, right, bottom) = place, self.placement.box
+        return (down * self.page.height - top) / (bottom - top), (across * self.page.width - left) / (right - left)
+
+    def to_page(self, place: Place) -> Place:
+        """A place in what the model sees as one on the copy."""
+        (down, across), (left, top, right, bottom) = place, self.placement.box
+        return (top + down * (bottom - top)) / self.page.height, (left + across * (right - left)) / self.page.width
+
+
+def frame(photo: Photo, row: Checkpoint) -> Frame:
+    """Open a photo and prepare it for a checkpoint. Raises zoo.PhotoError."""
+    image = decode_photo(photo.data, photo.name)
+    page, shown = fit_page(image), seen(image, row)
+    across, down = page.width / image.width, page.height / image.height
+    left, top, right, bottom = view(image.size, row).box
+    box = left * across, top * down, right * across, bottom * down
+    return Frame(page, shown, Placement(page.size, box, (shown.height, shown.width)), normalise(shown, row))
+
+
+def batch(frames: list[Frame], model: Backbone) -> Tensor:
+    """What the model is shown, where its weights are. -> (B, 3, H, W)."""
+    return torch.stack([frame.x for frame in frames]).to(next(model.parameters()).device)
+
+
+def look(model: Backbone, request: Request, frames: list[Frame], progress: Progress = explain.silent) -> list[Look]:
+    """Classify photos and show where the model looked: a look a frame. Raises EngineError."""
+    row, x = recipe(request.model), batch(frames, model)
+    with torch.inference_mode():
+        logits = model(x).float().cpu()
+    asked = options(request, row, frames)
+    maps, problem = _explain(model, x, request.method, asked, progress)
+    drawn = draw(maps, request, row, frames) if maps else [None] * len(frames)
+    notes = [problem] if problem else maps.notes if maps else []
+    if not has_classes(request.model):
+        notes = [NO_CLASSES, *notes]
+    query = maps.query if maps else None
+    return [
+        Look(
+            photo=encode_photo(frame.page),
+            seen=encode_exact(frame.seen),
+            guesses=guesses(logits[i], row),
+            map=drawn[i],
+            asking=frame.to_page(query) if query and asked.get("picture", i) == i else None,
+            notes=[*notes],
+        )
+        for i, frame in enumerate(frames)
+    ]
+
+
+def guesses(logits: Tensor, row: Checkpoint, count: int = 5) -> list[Guess]:
+    """The most probable classes for logits (classes,); none where they have no names, or nothing was learned."""
+    names = class_names(row)
+    if names is None or row.source == RANDOM:
+        return []
+    probability, index = logits.softmax(0).topk(min(count, len(logits)))
+    pairs = zip(index.tolist(), probability.tolist(), strict=True)
+    return [Guess(i, names[i], p) for i, p in pairs]
+
+
+def options(request: Request, row: Checkpoint, frames: list[Frame]) -> dict[str, Any]:
+    """What the chosen method is told; a clicked place becomes one of what the model sees."""
+    if request.method not in explain.METHODS:
+        raise EngineError(f"There is no explanation called {request.method!r}.")
+    method = explain.METHODS[request.method]
+    told: dict[str, Any] = {}
+    if method.by_class:
+        told |= {"target": find_class(row, request.target), "contrast": find_class(row, request.contrast)}
+    if method.takes("layer"):
+        if request.layer and not request.layer.isdecimal():
+            raise EngineError(f"Layers of attention have numbers; {request.layer!r} is none.")
+        told |= {"layer": int(request.layer or -1), "head": None if request.head < 0 else request.head}
+    if method.takes("tap") and request.layer:
+        told["tap"] = request.layer
+    if method.takes("joint"):
+        told["joint"] = request.together
+    if request.clicked and method.takes("query") and request.clicked[0] < len(frames):
+        i, place = request.clicked
+        query = frames[i].to_seen(place)
+        if not all(0 <= share <= 1 for share in query):
+            raise EngineError("The place that was clicked lies outside what the model saw: click inside the crop.")
+        told["query"] = query
+        if method.takes("picture"):
+            told["picture"] = i
+    return told
+
+
+def _explain(
+    model: Backbone, x: Tensor, method: str, asked: dict[str, Any], progress: Progress
+) -> tuple[Explanation | None, str | None]:
+    """Make the maps asked for, or say in a sentence why there are none."""
+    if explain.METHODS[method].slow:
+        asked = asked | {"progress": progress}
+    try:
+        return explain.explain(model, x, method, **asked), None
+    except explain.ExplanationError as error:
+        return None, str(error)
+
+
+def draw(maps: Explanation, request: Request, row: Checkpoint, frames: list[Frame]) -> list[Map]:
+    """Lay each map over its photo."""
+    raw = [values.numpy() for values in maps.raw]
+    drawn = []
+    for i, (values, frame) in enumerate(zip(raw, frames, strict=True)):
+        layer, top = paint(maps, i, frame, raw if request.together else [values], request.signed)
+        known = {"model": request.model, **export.facts(maps, i)}
+        drawn.append(Map(encode_exact(layer), values, known, _target_name(maps, i, row), top))
+    return drawn
+
+
+def paint(
+    maps: Explanation, i: int, frame: Frame, group: list[np.ndarray], signed: bool
+) -> tuple[Image.Image, float | None]:
+    """Draw the i-th map over its photo, in colours that fit the whole group; and the value of the last colour."""
+    cells = maps.places(frame.placement.seen)
+    if group[0].ndim == 3:
+        low, high = np.quantile(group, (0.02, 0.98), axis=(0, 2, 3))
+        return render.feature_layer(maps.raw[i].numpy(), cells, frame.placement, low, high), None
+    top = render.common_top(group, signed)
+    return render.layer(maps.raw[i].numpy(), cells, frame.placement, top, signed), top
+
+
+def _target_name(maps: Explanation, i: int, row: Checkpoint) -> str | None:
+    if maps.target is None:
+        return None
+    names = class_names(row)
+    name = [names[c] if names else f"class {c}" for c in (maps.target[i], maps.contrast) if c is not None]
+    return " rather than ".join(name)

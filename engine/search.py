@@ -1,0 +1,98 @@
+"""Which models there are, and what is known of one before anything is loaded."""
+
+import re
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+import zoo
+from engine.jobs import EngineError
+from zoo import labels
+from zoo.catalogue import Checkpoint
+from zoo.cost import cost
+
+RANDOM = "random weights"  # the source of a model that has no checkpoint
+
+
+def search(query: str, limit: int = 50) -> list[str]:
+    """Architectures for a query, the ones that work offline first.
+
+    Words (all must occur in the name, the family or what it is made of), a glob (`vit_*_384`) or a regular expression
+    between slashes (`/resnet(18|34)$/`). Raises EngineError for a broken expression.
+    """
+    query = query.strip().lower()
+    names = zoo.names()
+    if len(query) > 1 and query.startswith("/") and query.endswith("/"):
+        try:
+            pattern = re.compile(query[1:-1])
+        except re.error as error:
+            raise EngineError(f"{query} is not a regular expression: {error}.") from error
+        found = [name for name in names if pattern.search(name)]
+    elif any(c in query for c in "*?["):
+        found = [name for name in names if fnmatchcase(name, query)]
+    else:
+        found = [name for name in names if all(word in _text(name) for word in query.split())]
+    return sorted(found, key=_rank)[:limit]
+
+
+def _text(name: str) -> str:
+    family = zoo.family_of(name)
+    return name if family is None else f"{name} {family.name} {family.section} {family.paradigm}".lower()
+
+
+def _rank(name: str) -> tuple[int, float]:
+    """Bundled ones first, best first; then published ones; then those with random weights only."""
+    best = next(iter(zoo.for_architecture(name)), None)
+    if best is None:
+        return 2, 0.0
+    return (0, -(best.top1 or 0.0)) if best.bundled else (1, 0.0)
+
+
+def recipe(name: str) -> Checkpoint:
+    """The line of the catalogue for a checkpoint, or one made up for an architecture with random weights.
+
+    Raises EngineError for an unknown name.
+    """
+    try:
+        if "." in name:
+            return zoo.checkpoint(name)
+        size = (cost(name).height, cost(name).width)
+    except KeyError as error:
+        raise EngineError(error.args[0]) from error
+    published = zoo.for_architecture(name)
+    like = published[0] if published else next(iter(zoo.checkpoints().values()))
+    return replace(like, name=name, size=size, test_size=size, labels=None, license="", source=RANDOM, top1=None)
+
+
+def is_local(name: str) -> bool:
+    """Whether a checkpoint or architecture can be had without a network."""
+    return recipe(name).source == RANDOM or zoo.is_local(name)
+
+
+def has_classes(name: str) -> bool:
+    """Whether the outputs of a checkpoint are classes; those of random weights are taken for such."""
+    row = recipe(name)
+    return row.labels is not None or (row.source == RANDOM and row.num_classes > 0)
+
+
+def class_names(row: Checkpoint) -> tuple[str, ...] | None:
+    return labels.names(row.labels) if row.labels else None
+
+
+def find_class(row: Checkpoint, text: str) -> int | None:
+    """Read what a person typed as a class: a number, a whole name, or a part that fits one name only. None if blank."""
+    text = text.strip()
+    if not text:
+        return None
+    if text.isdecimal():
+        if int(text) >= row.num_classes:
+            raise EngineError(f"This model has classes 0 to {row.num_classes - 1}; there is no class {text}.")
+        return int(text)
+    names = class_names(row)
+    if names is None:
+        raise EngineError("The outputs of this model have no names: give the class as a number.")
+    exact = [i for i, name in enumerate(names) if name.lower() == text.lower()]
+    near = exact or [i for i, name in enumerate(names) if text.lower() in name.lower()]
+    if len(near) != 1:
+        found = ", ".join(names[i] for i in near[:5])
+        raise EngineError(f"{text!r} fits {len(near)} classes: {found} …" if near else f"No class is called {text!r}.")
+    return near[0]

@@ -1,0 +1,26 @@
+"""Jobs as the tests bring them to an engine of this machine."""
+
+import io
+
+from PIL import Image
+
+from engine import Job, LocalEngine, Look, Photo, Request, Timing
+
+ENGINE = LocalEngine()
+RED = Image.new("RGB", (300, 200), (200, 40, 40))
+
+
+def photo(image: Image.Image, name: str = "photo.png") -> Photo:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return Photo(name, buffer.getvalue())
+
+
+def look(request: Request, images: list[Image.Image], engine: LocalEngine = ENGINE) -> list[Look]:
+    found = engine.perform(Job("look", request, tuple(map(photo, images))))
+    assert not any(isinstance(look, str) for look in found.photos)
+    return list(found.photos)
+
+
+def time_it(model: str, seconds: float, engine: LocalEngine = ENGINE) -> Timing:
+    return engine.perform(Job("time", Request(model), seconds=seconds))

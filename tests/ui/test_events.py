@@ -1,0 +1,92 @@
+"""The page's events: what they send, what they yield, and what ends when nobody listens any more."""
+
+import asyncio
+import time
+from dataclasses import astuple
+
+import gradio as gr
+import pytest
+
+import engine
+from engine import LocalEngine, Request
+from tests.engine.jobs import RED, look
+from ui import explore, page, work
+
+SLOW = Request("resnet20_cifar", "integrated_gradients")
+QUICK = Request("resnet20_cifar")
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """An engine of its own for the page."""
+    monkeypatch.setattr(work, "ENGINE", LocalEngine())
+    return work.ENGINE
+
+
+def pressed(request, photos):
+    """The handler of Look, as gradio calls it."""
+    values = [(str(path), None) for path in photos], *astuple(request)[:-1]
+    return explore.look(gr.EventData(None, None), gr.Progress(), *values)
+
+
+async def all_of(handler):
+    return [outputs async for outputs in handler if outputs != gr.skip()]
+
+
+def test_no_handler_is_given_a_choice_that_can_have_left_its_list():
+    """Gradio refuses such a choice before the handler is called, so none may be asked for where choices change."""
+
+    async def build():  # where no loop runs, gradio makes one and leaves it open
+        return page.build()
+
+    lists = (gr.Radio, gr.Dropdown, gr.CheckboxGroup)
+    events = asyncio.run(build()).fns.values()
+    checked = [event for event in events if event.fn is not None and event.preprocess]
+    changing = {part for event in events for part in event.outputs if isinstance(part, lists) and not part.choices}
+    assert {part.elem_id for part in changing} == {"architectures", "weights", "layer", "head"}
+    assert [part.elem_id for event in checked for part in event.inputs if part in changing] == []
+
+
+def test_a_look_gives_cards_then_a_timing(ran, photos):
+    shown, timed = asyncio.run(all_of(pressed(QUICK, photos)))
+    html, kept, timing, notice = shown
+    assert html.count("<article") == 2
+    assert [title for title, _ in kept] == ["wide.png", "tall.jpg"]
+    assert timing == ""
+    assert "random and untrained" in notice
+    assert "median" in timed[2]
+
+
+def test_what_cannot_be_done_is_a_notice(ran, photos):
+    (outputs,) = asyncio.run(all_of(pressed(Request("resnet5000"), photos)))
+    assert "There is no architecture" in outputs[3]
+    (outputs,) = asyncio.run(all_of(pressed(QUICK, [])))
+    assert engine.NO_PHOTO in outputs[3]
+
+
+def test_a_handler_that_is_closed_frees_the_device(ran, photos):
+    async def leave():
+        handler = pressed(SLOW, photos)
+        while ran.schedule._holder is None:
+            assert await anext(handler) == gr.skip()
+        await handler.aclose()
+        for _ in range(1000):
+            if ran.schedule._holder is None:
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError("the job went on")
+
+    begun = time.monotonic()
+    asyncio.run(leave())
+    assert time.monotonic() - begun < 30
+
+
+def test_the_files_of_a_map_go_to_the_visitor_by_name():
+    (found,) = look(Request("test_vit2"), [RED])
+    kept = [("broken.jpg", "a sentence"), ("my lion.jpg", found)]
+    file, notice = explore.save(kept, gr.EventData(None, {"index": 1}))
+    assert file["name"] == "my lion.grad_cam.zip"
+    assert notice == ""
+    file, notice = explore.save(None, gr.EventData(None, {"index": 1}))
+    assert file is None
+    assert "press Look again" in notice
