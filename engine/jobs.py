@@ -11,9 +11,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from engine.latency import Timing as Timing
 from explain import METHODS
 from explain.faithfulness import Evaluation as Evaluation
-from zoo.latency import Timing as Timing
 
 Place = tuple[float, float]  # in a photo: down and across, from 0 to 1
 

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 
 from engine.jobs import Step, Timing, Told
+from engine.latency import measure
 from engine.search import recipe
 from zoo.base import Backbone
-from zoo.latency import measure
 
 SHORT = 1.5  # seconds of measuring where nobody asks for more
 KEPT = 3600.0  # seconds that a timing is known

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from zoo.latency import TRUE
+from engine.latency import TRUE
 
 try:
     import spaces  # pyright: ignore[reportMissingImports]  # only a Space has it

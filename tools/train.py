@@ -24,11 +24,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from engine.latency import device_name
 from tools.bundle import export, records
 from tools.cifar import CLASSES, RUNS, accuracy, normalize, read_photos
 from tools.recipes import LAST, RECIPES, Recipe, architecture
 from zoo.base import Backbone
-from zoo.latency import device_name
 from zoo.registry import create, create_from
 from zoo.weights import load
 

@@ -41,6 +41,10 @@ class Axis(NamedTuple):
         block = -(-size // self.size)
         return Axis(size, self.start - self.step * (1 - 1 / block) / 2, self.step / block)
 
+    def every(self, step: int, first: int = 0) -> "Axis":
+        """The cells that are kept where every `step`-th is, from the `first`."""
+        return Axis(-(-(self.size - first) // step), self.start + self.step * first, self.step * step)
+
     def nearest(self, pixel: float) -> int:
         """Which cell is centred nearest to a position in pixels."""
         return min(max(round((pixel - self.start) / self.step), 0), self.size - 1)
@@ -121,13 +125,9 @@ def _pair(value: Any) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[-1])
 
 
-def _spatial(cells: Cells, x: Tensor) -> Cells:
-    return cells.regrid((x.shape[-2], x.shape[-1]))
-
-
 def _slid(cells: Cells, x: Tensor, out: Tensor, *windows: tuple[int, int]) -> Cells:
     """`windows`: kernel, stride, padding and, perhaps, dilation, down and across each."""
-    axes, sides = _spatial(cells, x), (out.shape[-2], out.shape[-1])
+    axes, sides = cells.regrid((x.shape[-2], x.shape[-1])), (out.shape[-2], out.shape[-1])
     return Cells(*(axes[i].slide(sides[i], *(window[i] for window in windows)) for i in (0, 1)))
 
 
@@ -141,23 +141,16 @@ def _conv(
     return _slid(cells, x, out, kernel, _pair(stride), _pair(0 if padding == "valid" else padding), dilation)
 
 
-def _max_pool(
-    cells: Cells, out: Tensor, x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
-    *_: Any, **__: Any,
-) -> Cells:  # fmt: skip
-    kernel = _pair(kernel_size)
-    return _slid(cells, x, out, kernel, _pair(stride) if stride else kernel, _pair(padding), _pair(dilation))
-
-
-def _avg_pool(
+def _pooled(
     cells: Cells, out: Tensor, x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, *_: Any, **__: Any
 ) -> Cells:
+    """No pool in the zoo is dilated."""
     kernel = _pair(kernel_size)
     return _slid(cells, x, out, kernel, _pair(stride) if stride else kernel, _pair(padding))
 
 
 def _resized(cells: Cells, out: Tensor, x: Tensor, *_: Any, **__: Any) -> Cells:
-    axes = _spatial(cells, x)
+    axes = cells.regrid((x.shape[-2], x.shape[-1]))
     return Cells(axes.down.resize(out.shape[-2]), axes.across.resize(out.shape[-1]))
 
 
@@ -180,19 +173,14 @@ def _indexed(cells: Cells, out: Tensor, x: Tensor, index: Any) -> Cells:
     steps = [part for part in index if isinstance(part, slice) and (part.step or 1) > 1]
     if len(steps) != 2:
         return cells
-    axes = (
-        Axis(-(-(axis.size - (part.start or 0)) // part.step), axis.start + axis.step * (part.start or 0),
-             axis.step * part.step)
-        for axis, part in zip(cells, steps, strict=True)
-    )  # fmt: skip
-    return Cells(*axes)
+    return Cells(*(axis.every(part.step, part.start or 0) for axis, part in zip(cells, steps, strict=True)))
 
 
 MOVES: dict[Any, Callable[..., Cells]] = {
     torch.conv2d: _conv,
-    torch.max_pool2d: _max_pool,
-    F.max_pool2d: _max_pool,
-    F.avg_pool2d: _avg_pool,
+    torch.max_pool2d: _pooled,
+    F.max_pool2d: _pooled,
+    F.avg_pool2d: _pooled,
     F.adaptive_avg_pool2d: _resized,
     F.interpolate: _resized,
     F.pad: _padded,

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import zoo
-from zoo.latency import Timing, device_name, measure, summary
+from engine.latency import Timing, device_name, measure, summary
 
 TIMING = Timing("AMD EPYC", "float32", 1, 224, 224, 2, 3, 100, 68.21, 70.07, 120.5)
 
@@ -171,7 +171,7 @@ def test_name_of_the_cpu(monkeypatch, cpuinfo, name):
 
 def test_waits_for_the_device_around_each_pass(monkeypatch):
     course = []
-    monkeypatch.setattr("zoo.latency._synchronise", lambda device: course.append("wait"))
+    monkeypatch.setattr("engine.latency._synchronise", lambda device: course.append("wait"))
     model = nn.Conv2d(3, 1, 1).eval()
     model.register_forward_hook(lambda *_: course.append("pass"))
     timing = measure(model, (4, 4), seconds=1e-9, min_runs=1)
