@@ -122,6 +122,7 @@ def test_every_class_can_be_counted(name):
 def test_native_sizes():
     assert native_size("vit_base_patch16_384") == (384, 384)  # its config says so
     assert native_size("convnext_xxlarge") == for_architecture("convnext_xxlarge")[0].size == (256, 256)
+    assert native_size("resnet20_cifar") == (32, 32)  # so does this one's
     assert native_size("resnet10t") == for_architecture("resnet10t")[0].size
     c = cost("convnext_xxlarge")
     assert (c.height, c.width) == (256, 256)

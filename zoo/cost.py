@@ -45,7 +45,7 @@ def cost(architecture: str, size: tuple[int, int] | None = None, num_classes: in
 def native_size(architecture: str) -> tuple[int, int]:
     """The size that an architecture is made for, else that of its first checkpoint. (height, width) in pixels."""
     _, cfg = variant(architecture)
-    side = getattr(cfg, "img_size", None)
+    side = cfg.img_size
     return (side, side) if side else next((c.size for c in for_architecture(architecture)), (USUAL_SIDE, USUAL_SIDE))
 
 

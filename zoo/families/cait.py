@@ -88,7 +88,7 @@ class CaiT(Backbone):
 
     def __init__(self, cfg: Config):
         super().__init__()
-        self.num_features, self.num_classes = cfg.dim, cfg.num_classes
+        self.num_features, self.num_classes, self.img_size = cfg.dim, cfg.num_classes, cfg.img_size
         side = cfg.img_size // cfg.patch
         self.table_grid = side, side
         self.patch_embed = PatchEmbed(cfg.patch, cfg.dim)

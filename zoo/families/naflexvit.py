@@ -156,7 +156,7 @@ class NaFlexViT(Backbone):
 
     def __init__(self, cfg: Config):
         super().__init__()
-        self.num_features, self.num_classes = cfg.dim, cfg.num_classes
+        self.num_features, self.num_classes, self.img_size = cfg.dim, cfg.num_classes, cfg.img_size
         self.readout = cfg.readout
         self.prefix = cfg.registers
         self.embeds = Embeds(cfg)
