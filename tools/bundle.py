@@ -73,7 +73,7 @@ def pointing(model: Backbone, x: Tensor, y: Tensor) -> dict[str, float]:
         pictures = torch.stack([mosaic(list(normalize(x[four]))) for four in fours])
         targets = [int(y[four[quarter]]) for four, quarter in zip(fours, right, strict=True)]
         seeds = torch.randint(2**31, (BATCH,), generator=rng).tolist()
-        mapped, size = explain(model, pictures, "grad_cam", target=targets), (x.shape[2], x.shape[3])
+        mapped, size = explain(model, pictures, "grad_cam", target=targets), (pictures.shape[2], pictures.shape[3])
         maps = {
             "grad_cam": mapped.raw,
             "random": [random_map(picture, seed) for picture, seed in zip(pictures, seeds, strict=True)],

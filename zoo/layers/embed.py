@@ -74,8 +74,9 @@ def resize_kernel(kernel: Tensor, patch: int) -> Tensor:
 
 
 @cache
+@torch.inference_mode(False)  # an inference tensor, once cached, could never serve a training step
 def _inverse_of_resize(old: int, new: int) -> Tensor:
     """(old * old, new * new)."""
-    basis = torch.eye(old * old).view(-1, 1, old, old)
+    basis = torch.eye(old * old, device="cpu").view(-1, 1, old, old)
     resize = F.interpolate(basis, (new, new), mode="bicubic", antialias=True).flatten(1).T
     return torch.linalg.pinv(resize)
