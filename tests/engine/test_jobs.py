@@ -17,7 +17,7 @@ from PIL import Image
 import engine
 import explain
 import zoo
-from engine import Answer, EngineError, Job, LocalEngine, Looks, Photo, Request, Step, Waiting, images, local
+from engine import Answer, EngineError, Job, LocalEngine, Looks, Photo, Request, Step, Waiting, images, local, zerogpu
 from engine.jobs import StoppedError
 from tests.engine.jobs import ENGINE, RED, look, photo, time_it
 from zoo.preprocess import preprocess, seen
@@ -279,6 +279,34 @@ def test_what_others_take_between_two_passes_is_not_measured():
     assert waited >= 1.0
     assert timing.median_ms < 250
     assert timing.n >= 40
+
+
+class Spaces:
+    """ZeroGPU, as far as an engine sees it: what goes in and out of a call is pickled."""
+
+    @staticmethod
+    def GPU(duration):  # noqa: N802
+        def lend(function):
+            def call(job):
+                if duration(job) > 30:
+                    raise RuntimeError("Your share of today is spent.")
+                return pickle.loads(pickle.dumps(function(pickle.loads(pickle.dumps(job)))))
+
+            return call
+
+        return lend
+
+
+def test_on_zerogpu_answers_and_sentences_come_out_of_its_process(monkeypatch):
+    monkeypatch.setattr(zerogpu, "spaces", Spaces)
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    ran = LocalEngine()
+    (found,) = look(QUICK.request, [RED], ran)
+    assert np.array_equal(found.map.values, look(QUICK.request, [RED])[0].map.values)
+    with pytest.raises(EngineError, match="no class 1000000"):
+        ran.perform(Job("look", Request("resnet20_cifar", target="1000000"), QUICK.photos))
+    with pytest.raises(EngineError, match="share of today is spent"):
+        ran.perform(Job("evaluate", QUICK.request, QUICK.photos))
 
 
 def test_the_archive_of_a_map_holds_what_was_found():
