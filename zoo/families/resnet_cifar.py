@@ -141,7 +141,7 @@ class ResNet9(Backbone):
         return tap("cam", x, "NCHW")
 
 
-VARIANTS = {
+PAPER = {
     "resnet20_cifar": Config(20),
     "resnet32_cifar": Config(32),
     "resnet44_cifar": Config(44),
@@ -149,5 +149,7 @@ VARIANTS = {
     "resnet110_cifar": Config(110),
     "resnet20x2_cifar": Config(20, width=32),
 }
-register(CifarResNet, VARIANTS)
-register(ResNet9, {"resnet9_cifar": ShallowConfig()})
+SHALLOW = {"resnet9_cifar": ShallowConfig()}
+VARIANTS = PAPER | SHALLOW
+register(CifarResNet, PAPER)
+register(ResNet9, SHALLOW)
