@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tools.filled import fill
+from tools.fill import fill
 
 # timm imports torchvision, whose compiled half does not load beside a CPU-only torch: declare the ops that it misses.
 _TORCHVISION = torch.library.Library("torchvision", "FRAGMENT")

@@ -1,9 +1,29 @@
-"""Weights and pictures that depend on nothing but names and shapes, so that two programs can be held side by side."""
+"""Weights and images that depend on nothing but names and shapes, so that two programs can be held side by side."""
 
 import hashlib
+from functools import cache
 
 import torch
 from torch import Tensor
+
+BANK = 2**22 - 3  # numbers in the noise bank; a prime, so that no row of a weight starts where another one did
+
+
+@cache
+def _bank() -> Tensor:
+    """(BANK,) float64, standard normal."""
+    return torch.randn(BANK, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def _noise(key: str, shape: torch.Size) -> Tensor:
+    """Read the bank, as a ring, from a place that the key tells."""
+    noise = torch.empty(shape, dtype=torch.float64)
+    left, start = noise.view(-1), int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big") % BANK
+    while len(left):
+        part = _bank()[start : start + len(left)]
+        left[: len(part)] = part
+        left, start = left[len(part) :], 0
+    return noise
 
 
 def fill(state_dict: dict[str, Tensor], salt: str = "") -> dict[str, Tensor]:
@@ -14,16 +34,16 @@ def fill(state_dict: dict[str, Tensor], salt: str = "") -> dict[str, Tensor]:
     """
     filled = {}
     for key, value in state_dict.items():
-        seed = int.from_bytes(hashlib.sha256((salt + key).encode()).digest()[:7], "big")
-        w = torch.randn(value.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         if not value.is_floating_point():
             filled[key] = torch.zeros_like(value, device="cpu") if value.is_meta else value
-        elif value.ndim > 1:
-            filled[key] = w / max(1, value[0].numel()) ** 0.5
+            continue
+        w = _noise(salt + key, value.shape)
+        if value.ndim > 1:
+            filled[key] = w.div_(max(1, value[0].numel()) ** 0.5)
         elif key.endswith("running_var"):
-            filled[key] = 1 + 0.3 * w.abs()
+            filled[key] = w.abs_().mul_(0.3).add_(1)
         else:
-            filled[key] = key.endswith(("weight", "gamma", "scale")) + 0.3 * w
+            filled[key] = w.mul_(0.3).add_(key.endswith(("weight", "gamma", "scale")))
     return filled
 
 
