@@ -1,6 +1,6 @@
 """Time the zoo beside timm in one process, in interleaved rounds, so that only the ratio of two medians is read.
 
-    python -m tools.bench                 one architecture of every family, then what maps cost in forwards
+    python -m tools.bench                 what each family's golden names, then what maps cost in forwards
     python -m tools.bench resnet50 ...    these
 
 Batch 1, fp32, this machine's default threads. A ratio under 1 says that the zoo is faster. Ratios hold across machines
@@ -21,46 +21,10 @@ from torchcam.methods import GradCAM
 
 import zoo
 from explain import available, explain, perturbation
+from tools import golden_file
 from tools.oracle import timm
 from zoo.cost import native_size
 
-FAMILIES = (
-    "resnet50",
-    "seresnet50",
-    "ecaresnet50t",
-    "resnetaa50d",
-    "resnetrs50",
-    "resnext50_32x4d",
-    "vit_small_patch16_224",
-    "vit_little_patch16_reg4_gap_256",
-    "vit_dlittle_patch16_reg1_gap_256",
-    "vit_small_patch16_18x2_224",
-    "deit_small_distilled_patch16_224",
-    "deit3_small_patch16_224",
-    "convnext_tiny",
-    "convnextv2_tiny",
-    "swin_tiny_patch4_window7_224",
-    "swin_s3_tiny_224",
-    "mobilenetv2_100",
-    "mixer_b16_224",
-    "gmixer_24_224",
-    "eva_large_patch14_196",
-    "eva02_small_patch14_224",
-    "eva02_base_patch16_clip_224",
-    "vit_small_patch16_rope_224",
-    "vit_small_patch16_rope_mixed_224",
-    "vit_pe_core_base_patch16_224",
-    "vit_small_patch16_dinov3",
-    "naflexvit_base_patch16_gap",
-    "resnet50_clip",
-    "vitamin_small_224",
-    "beit_base_patch16_224",
-    "beit3_base_patch16_224",
-    "cait_xxs24_224",
-    "fastvit_t8",
-    "fastvit_mci0",
-    "vit_base_mci_224",
-)
 # Where captum's Grad-CAM looks, so that both look at the same tensor.
 MAPPED = {"resnet50": "layer4", "vit_small_patch16_224": "blocks.11.norm1", "swin_tiny_patch4_window7_224": "norm"}
 SLOW = ("integrated_gradients", "occlusion", "ablation")
@@ -143,15 +107,20 @@ def forward(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
         return model(x)
 
 
+def chosen() -> list[str]:
+    """What the goldens' headers name to be timed."""
+    return [name for family in golden_file.families() for name in golden_file.read(family).bench]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=FAMILIES)
+    parser.add_argument("names", nargs="*")
     parser.add_argument("--seconds", type=float, default=20, help="for each comparison")
     args = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch 1, fp32, medians of interleaved rounds")
-    for name in args.names:
+    for name in args.names or chosen():
         compare_forward(name, args.seconds)
-    if args.names is FAMILIES:
+    if not args.names:
         for name in MAPPED:
             price_of_maps(name, args.seconds)
         price_of_slow_maps("resnet50")

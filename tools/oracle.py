@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tools.filled import fill
+from tools.fill import fill
 
 _OPS = torch.library.Library("torchvision", "FRAGMENT")  # what it declares lives as long as it does
 

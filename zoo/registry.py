@@ -25,9 +25,10 @@ def register(model: type[Backbone], variants: dict[str, Any]) -> None:
 
 
 @cache
-def _import_families() -> None:
-    for path in sorted((Path(__file__).parent / "families").glob("[a-z]*.py")):
-        importlib.import_module(f"zoo.families.{path.stem}")
+def _import_families() -> dict[str, Path]:
+    """Import every family; give the file of each variant, which is the one whose VARIANTS names it."""
+    paths = sorted((Path(__file__).parent / "families").glob("[a-z]*.py"))
+    return {name: path for path in paths for name in importlib.import_module(f"zoo.families.{path.stem}").VARIANTS}
 
 
 def names(pattern: str = "*") -> list[str]:
@@ -44,6 +45,12 @@ def variant(name: str) -> tuple[type[Backbone], Any]:
         near = ", ".join(difflib.get_close_matches(name, _VARIANTS, 3))
         raise KeyError(f"There is no architecture {name!r} here." + (f" Near it: {near}." if near else ""))
     return _VARIANTS[name]
+
+
+def source(name: str) -> Path:
+    """Find the family file that has the variant, which need not be that of its class: SigLIP's class is ViT's."""
+    variant(name)
+    return _import_families()[name]
 
 
 def create(name: str, **overrides: Any) -> Backbone:

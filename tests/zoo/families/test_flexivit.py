@@ -3,7 +3,7 @@
 import torch
 
 import zoo
-from tools.filled import fill, picture
+from tools.fill import fill, picture
 
 NAME, SMALL = "flexivit_small", {"depth": 1}
 

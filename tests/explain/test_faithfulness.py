@@ -1,0 +1,190 @@
+"""The figures that judge maps, on models whose answer is known."""
+
+import math
+
+import pytest
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+import explain
+import zoo
+from explain import faithfulness
+from tests.models import build, noise
+from zoo.cells import Axis, Cells
+from zoo.probe import tap
+
+RED = torch.tensor([1.0, 0, 0])[:, None, None].double()
+
+
+class RedSquare(zoo.Backbone):
+    """conv -> ReLU -> mean -> probability: class 1 has 0.1 + 0.8 times the share of red pixels."""
+
+    num_classes, readout, no_attention = 2, "mean", "it is one convolution"
+
+    def __init__(self):
+        super().__init__()
+        self.redness = nn.Conv2d(3, 1, 1, bias=False)
+        self.redness.weight = nn.Parameter(torch.tensor([1.0, -1, -1]).view(1, 3, 1, 1), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        red = tap("cam", self.redness(x).relu(), "NCHW").mean((1, 2, 3))
+        chance = 0.1 + 0.8 * red
+        return torch.stack([(1 - chance).log(), chance.log()], 1)
+
+
+MODEL = RedSquare().double()
+
+
+def red_square(top: int, left: int, side: int = 8) -> Tensor:
+    """A red square of 4 x 4 on black. (3, 8, 8)."""
+    x = torch.zeros(3, side, side, dtype=torch.float64)
+    x[:, top : top + 4, left : left + 4] = RED
+    return x
+
+
+def test_grad_cam_finds_what_was_planted_and_nothing_else():
+    for top, left in ((0, 0), (2, 3), (4, 4)):
+        x = red_square(top, left)
+        raw = explain.explain(MODEL, x[None], "grad_cam", target=1).raw[0]
+        assert torch.equal(raw > 0, x[0] > 0)
+
+
+def test_deletion_and_insertion_are_the_staircase_that_arithmetic_gives():
+    x = red_square(2, 3)
+    perfect = x[0]
+    curve = faithfulness.deletion(MODEL, x, perfect, 1, steps=16)  # four of 64 pixels a step, 16 of them red
+    expected = [0.1 + 0.8 * max(0, 16 - 4 * k) / 64 for k in range(17)]
+    assert curve.probabilities == pytest.approx(expected)
+    assert curve.area == pytest.approx(torch.trapezoid(torch.tensor(expected), dx=1 / 16).item())
+    reversed_ = faithfulness.deletion(MODEL, x, -perfect, 1, steps=16)
+    assert reversed_.probabilities == pytest.approx([0.1 + 0.8 * min(16, 64 - 4 * k) / 64 for k in range(17)])
+    large = x.repeat_interleave(8, 1).repeat_interleave(8, 2)  # what the blur leaves of a small one says it all
+    shown, hidden = (faithfulness.insertion(MODEL, large, heat, 1, steps=16) for heat in (large[0], -large[0]))
+    assert shown.probabilities[-1] == pytest.approx(0.3)
+    assert shown.area > hidden.area
+
+
+def test_a_random_order_halves_the_class_evenly():
+    x = red_square(2, 3)
+    areas = []
+    for seed in range(60):
+        heat = torch.rand(8, 8, generator=torch.Generator().manual_seed(seed))
+        areas.append(faithfulness.deletion(MODEL, x, heat, 1, steps=16).area)
+    assert sum(areas) / 60 == pytest.approx((0.3 + 0.1) / 2, abs=0.01)
+
+
+def test_ties_go_by_rows():
+    place = faithfulness.ranking(torch.tensor([[1.0, 2.0], [2.0, 1.0]]))
+    assert place.tolist() == [[2, 0], [1, 3]]
+
+
+def test_a_hole_in_a_ramp_is_filled_as_it_was():
+    rows, cols = torch.meshgrid(torch.arange(12.0), torch.arange(9.0), indexing="ij")
+    ramp = torch.stack([rows, cols, 2 * rows - cols]).double()
+    hole = torch.zeros(12, 9, dtype=torch.bool)
+    hole[2:9, 3:7] = True
+    torch.testing.assert_close(faithfulness.fill_in(ramp, hole, noise=0.0), ramp, rtol=1e-9, atol=1e-9)
+    hole[:, :] = True
+    hole[0, 0] = False  # all but one pixel: everything becomes that one
+    torch.testing.assert_close(
+        faithfulness.fill_in(ramp + 5, hole, noise=0.0), torch.full_like(ramp, 5.0), rtol=0, atol=1e-6
+    )
+
+
+def test_road_prefers_the_true_order():
+    x = red_square(2, 2)
+    true = faithfulness.road(MODEL, x, x[0], 1)
+    assert true > 0.02
+    assert faithfulness.road(MODEL, x, -x[0], 1) == pytest.approx(-true, abs=0.01)
+
+
+def test_mosaic_puts_each_picture_in_its_quadrant():
+    colours = [torch.full((3, 6, 10), float(i)) for i in range(4)]
+    whole = faithfulness.mosaic(colours)
+    assert whole.shape == (3, 6, 10)
+    assert whole[0, [0, 0, 5, 5], [0, 9, 0, 9]].tolist() == [0, 1, 2, 3]
+    with pytest.raises(explain.ExplanationError, match="4 pictures, not 3"):
+        faithfulness.mosaic(colours[:3])
+
+
+@pytest.mark.parametrize("quadrant", range(4))
+def test_grad_cam_points_at_the_planted_picture_and_edges_do_not(quadrant):
+    """Chequered pictures of equal contrast: red and black where it is planted, green and black elsewhere."""
+    board = (torch.arange(16)[:, None] // 4 + torch.arange(16) // 4) % 2
+    planted, other = torch.zeros(2, 3, 16, 16, dtype=torch.float64)
+    planted[0], other[1] = board, board
+    whole = faithfulness.mosaic([planted if i == quadrant else other for i in range(4)])
+    result, size = explain.explain(MODEL, whole[None], "grad_cam", target=1), (16, 16)
+    edges, centre = (
+        faithfulness.share_in_quadrant(make(whole), quadrant, Cells.even(size, size), size)
+        for make in (faithfulness.edge_map, faithfulness.centre_map)
+    )
+    assert faithfulness.share_in_quadrant(result.raw[0], quadrant, result.places(size), size) == pytest.approx(1)
+    assert edges == pytest.approx(1 / 4, abs=0.02)
+    assert centre == pytest.approx(1 / 4, abs=1e-6)
+
+
+def test_shares_of_the_quadrants_add_up_also_where_a_cell_lies_across():
+    heat = torch.rand(7, 5, generator=torch.Generator().manual_seed(0))
+    cells, size = Cells.even((7, 5), (28, 30)), (28, 30)
+    assert sum(faithfulness.share_in_quadrant(heat, q, cells, size) for q in range(4)) == pytest.approx(1)
+    assert faithfulness.share_in_quadrant(-heat, 0, cells, size) == 0
+    shifted = Cells(Axis(2, 7.0, 14.0), Axis(2, 8.0, 15.0))  # the second column spans pixels 15.5 to 30.5
+    one = torch.tensor([[0.0, 1.0], [0.0, 0.0]])
+    assert faithfulness.share_in_quadrant(one, 1, shifted, size) == pytest.approx(1)
+    late = Cells(Axis(2, 7.0, 14.0), Axis(2, 0.0, 12.0))  # it spans 6 to 18: three quarters before the middle
+    assert faithfulness.share_in_quadrant(one, 0, late, size) == pytest.approx(9 / 12)
+
+
+def test_rank_correlation_is_spearmans():
+    a, b = torch.randn(2, 6, 7, generator=torch.Generator().manual_seed(0)).round(decimals=1)
+    assert faithfulness.rank_correlation(a, b) == pytest.approx(
+        spearmanr(a.abs().flatten(), b.abs().flatten()).statistic
+    )
+    assert faithfulness.rank_correlation(a, a) == pytest.approx(1)
+    assert faithfulness.rank_correlation(a, torch.ones(6, 7)) == 0
+
+
+@pytest.mark.parametrize("name", ["resnet32_cifar", "vit_cifar"])
+def test_other_weights_give_other_maps_and_the_same_edges(name):
+    model, x = build(name), noise(name)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    other = faithfulness.randomised(model)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert not any(torch.equal(p, before[k]) for k, p in other.named_parameters() if p.numel() > 1)
+    maps = [explain.explain(m, x, "grad_cam", target=3).raw for m in (model, other)]
+    assert abs(faithfulness.rank_correlation(*maps)) < 0.5
+    assert faithfulness.rank_correlation(*(faithfulness.edge_map(x[0]) for _ in range(2))) == pytest.approx(1)
+
+
+def test_controls_stand_beside_every_map():
+    x = torch.stack([red_square(2, 3), red_square(1, 1)])
+    told = []
+    found = faithfulness.measure(
+        MODEL, x, {"true": x[:, 0]}, [1, 1], progress=lambda done, total: told.append((done, total))
+    )
+    assert list(found) == ["true", "random", "centre", "edges"]
+    assert found["true"].deletion < min(figures.deletion for name, figures in found.items() if name != "true")
+    assert found["true"].road > max(figures.road for name, figures in found.items() if name != "true") - 1e-9
+    assert not math.isnan(found["random"].insertion)
+    assert told[-1] == (7, 8)
+    assert len(told) == 4 * 2 * 5  # before each batch of at most 16: 21 images, 21 and 8
+
+
+def test_the_pointing_game_needs_four_classes_and_finds_them():
+    class FourColours(RedSquare):
+        """One class a colour: red, green, blue, black."""
+
+        num_classes = 4
+
+        def forward(self, x: Tensor) -> Tensor:
+            colours = torch.cat([x, 1 - x.amax(1, keepdim=True)], 1)
+            return tap("cam", colours, "NCHW").mean((2, 3))
+
+    x = torch.zeros(4, 3, 8, 8, dtype=torch.float64)
+    x[0, 0], x[1, 1], x[2, 2] = 1, 1, 1
+    found = faithfulness.evaluate(FourColours().double(), x, "hires_cam", target=None)
+    assert found.mosaic is not None
+    assert found.mosaic["hires_cam"] == pytest.approx(1)
+    assert found.mosaic["centre"] == pytest.approx(0.25, abs=1e-6)

@@ -1,0 +1,178 @@
+"""What every family owes whoever builds, trains, ships or explains its models: one light variant of each file."""
+
+from copy import deepcopy
+from functools import lru_cache
+
+import pytest
+import torch
+from torch import Tensor
+
+import explain
+import zoo
+from tests.models import FAMILIES, FEW, Light, light
+
+EVERY_FAMILY = pytest.mark.parametrize("family", FAMILIES)
+# One size alone, and why: what refuses another says so in a sentence.
+FIXED = {"mlp_mixer": r"pictures of \d+x\d+ only"}
+
+
+def image(made: Light, batch: int = 1, turned: bool = False) -> Tensor:
+    size = (made.width, 2 * made.height) if turned else (made.height, made.width)
+    return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def run(model: torch.nn.Module, x: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return model(x)
+
+
+def assert_same(found: Tensor, expected: Tensor, tolerance: float = 1e-9) -> None:
+    """Equal, measured by how far the outputs lie from each other: models here do not all keep them near 1."""
+    scale = expected.std().item()
+    torch.testing.assert_close(found / scale, expected / scale, rtol=tolerance, atol=tolerance)
+
+
+@EVERY_FAMILY
+def test_another_image_size(family):
+    """Each image of a batch is answered for itself, at a size that the model was not built for."""
+    made = light(family)
+    model, x = made.build(), image(made, 2, turned=True)
+    if family in FIXED:
+        with pytest.raises(ValueError, match=FIXED[family]):
+            model(x)
+        return
+    y = run(model, x)
+    assert y.shape == (2, model.num_classes or model.num_features)
+    assert_same(torch.cat([run(model, one) for one in x.split(1)]), y)
+    assert not torch.allclose(y[0], y[1])
+
+
+@EVERY_FAMILY
+def test_other_numbers_of_classes(family):
+    made = light(family)
+    seven, none = made.build(num_classes=7), made.build(num_classes=0)
+    x = image(made)
+    assert (seven.num_classes, none.num_classes) == (7, 0)
+    assert run(seven, x).shape == (1, 7)
+    features = run(none, x)
+    assert features.shape == (1, none.num_features)
+    with torch.inference_mode():
+        assert_same(seven.forward_head(seven.forward_features(x), pre_logits=True), features)
+    last = seven.get_submodule(seven.classifier_key)
+    assert (last.in_features, last.out_features) == (none.num_features, 7)
+    assert all(torch.equal(value, seven.state_dict()[key]) for key, value in none.state_dict().items())
+
+
+@EVERY_FAMILY
+def test_fused_it_says_the_same(family):
+    made = light(family)
+    model = made.build()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    assert_same(run(zoo.fuse(model), image(made)), run(model, image(made)))
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@EVERY_FAMILY
+def test_a_copy_is_a_model_of_its_own(family):
+    made = light(family)
+    model, x = made.build(), image(made)
+    expected, copy = run(model, x), deepcopy(model)
+    assert torch.equal(run(copy, x), expected)
+    for parameter in copy.parameters():
+        parameter.data.zero_()
+    assert torch.equal(run(model, x), expected)
+
+
+@EVERY_FAMILY
+def test_its_state_dict_makes_it_again(family):
+    """Size and number of classes are read off the file."""
+    made = light(family)
+    told = {field: value for field, value in made.overrides.items() if field not in ("img_size", "num_classes")}
+    model = made.build(num_classes=7)
+    again = zoo.create_from(made.name, model.state_dict(), **told)
+    assert again.num_classes == 7
+    assert torch.equal(run(again, image(made)), run(model, image(made)))
+
+
+@EVERY_FAMILY
+def test_torch_exports_it(family):
+    made = light(family)
+    model, x = made.build(), image(made)
+    assert_same(run(torch.export.export(model, (x,)).module(), x), run(model, x))
+
+
+@EVERY_FAMILY
+def test_gradients_reach_every_parameter(family):
+    made = light(family)
+    model, x = made.build().requires_grad_(True).train(), image(made, 2)
+    y = model(x)
+    assert y.isfinite().all()
+    (y * torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=y.dtype)).sum().backward()
+    left = [name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]
+    assert left == []
+
+
+@EVERY_FAMILY
+def test_half_precision_says_nearly_the_same(family):
+    made = light(family)
+    model, x = made.build(), image(made, 2)
+    half = deepcopy(model).bfloat16()
+    y = run(half, x.bfloat16())
+    assert y.dtype == torch.bfloat16 and y.isfinite().all()
+    expected = run(model, x)
+    assert (y - expected).norm() < 0.1 * expected.norm()
+
+
+@EVERY_FAMILY
+def test_channels_last_says_the_same(family):
+    made = light(family)
+    model, x = made.build(), image(made, 2)
+    expected = run(model, x)
+    model.to(memory_format=torch.channels_last)
+    assert_same(run(model, x.contiguous(memory_format=torch.channels_last)), expected)
+
+
+OFFERED_YET_REFUSED = pytest.mark.xfail(
+    strict=True,
+    raises=explain.ExplanationError,
+    reason="Guided backprop is offered, and then refuses the sigmoid of the gates, which is no module of the model.",
+)
+GATED = ("eca_resnet", "resnet_rs", "se_resnet")
+
+
+def asked() -> list:
+    """Every method of every family."""
+    return [
+        pytest.param(
+            family,
+            key,
+            marks=[OFFERED_YET_REFUSED] if family in GATED and key == "guided_backprop" else [],
+            id=f"{family}-{key}",
+        )
+        for family in FAMILIES
+        for key in explain.METHODS
+    ]
+
+
+@lru_cache(1)
+def shown(family: str) -> tuple[zoo.Backbone, Tensor, dict[str, explain.Availability]]:
+    made = light(family)
+    model = made.build().float()
+    return model, image(made).float(), {offer.method.key: offer for offer in explain.available(model)}
+
+
+@pytest.mark.parametrize(("family", "method"), asked())
+def test_a_method_runs_or_says_why_not(family, method):
+    model, x, offers = shown(family)
+    offer = offers[method]
+    if offer.ok:
+        assert offer.reason is None
+        result = explain.explain(model, x, method, **FEW.get(method, {}))
+        assert result.raw.shape[0] == 1
+        assert result.raw.isfinite().all()
+        assert result.raw.any() or result.notes
+    else:
+        assert offer.reason.endswith(".")
+        with pytest.raises(explain.ExplanationError) as refused:
+            explain.explain(model, x, method)
+        assert str(refused.value) == offer.reason

@@ -1,0 +1,59 @@
+"""Weights and images that depend on nothing but names and shapes, so that two programs can be held side by side."""
+
+import hashlib
+from functools import cache
+
+import torch
+from torch import Tensor
+
+BANK = 2**22 - 3  # numbers in the noise bank; a prime, so that no row of a weight starts where another one did
+
+
+@cache
+def _bank() -> Tensor:
+    """(BANK,) float64, standard normal."""
+    return torch.randn(BANK, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def _noise(key: str, shape: torch.Size) -> Tensor:
+    """Read the bank, as a ring, from a place that the key tells."""
+    noise = torch.empty(shape, dtype=torch.float64)
+    left, start = noise.view(-1), int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big") % BANK
+    while len(left):
+        part = _bank()[start : start + len(left)]
+        left[: len(part)] = part
+        left, start = left[len(part) :], 0
+    return noise
+
+
+def fill(state_dict: dict[str, Tensor], salt: str = "") -> dict[str, Tensor]:
+    """Make float64 weights that let every layer matter, each from its own key, whatever the order of the keys.
+
+    A reference's own init hides mistakes: gamma = 1e-6 silences a block, zeros silence a head. Buffers that are not
+    floating point, such as an index, are computed by the model and stay.
+    """
+    filled = {}
+    for key, value in state_dict.items():
+        if not value.is_floating_point():
+            filled[key] = torch.zeros_like(value, device="cpu") if value.is_meta else value
+            continue
+        w = _noise(salt + key, value.shape)
+        if value.ndim > 1:
+            filled[key] = w.div_(max(1, value[0].numel()) ** 0.5)
+        elif key.endswith("running_var"):
+            filled[key] = w.abs_().mul_(0.3).add_(1)
+        else:
+            filled[key] = w.mul_(0.3).add_(key.endswith(("weight", "gamma", "scale")))
+    return filled
+
+
+def signature(state_dict: dict[str, Tensor]) -> str:
+    """Digest of names and shapes, in any order."""
+    text = "\n".join(sorted(f"{k} {tuple(v.shape)}" for k, v in state_dict.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def picture(batch: int, height: int, width: int) -> Tensor:
+    """The noise that models are shown. (batch, 3, height, width) float64."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(batch, 3, height, width, generator=generator, dtype=torch.float64)
