@@ -66,7 +66,7 @@ def measure(
     It takes about `seconds`, warm-up included; a slow model gets up to five times as long to reach `min_runs`, then the
     n that it has reached stands. At least one warm-up and one run are made. After every pass `stop` is asked, and
     `progress` told the share that is done, 0 to 1. Passes are timed one by one in seconds of `clock`, the device waited
-    for before and after each; on a GPU the picture lies there already. Raises ValueError for a model that is in
+    for before and after each; on a GPU the image lies there already. Raises ValueError for a model that is in
     training mode or on the meta device, and what the model raises for a size that it cannot take.
     """
     if min(seconds, min_runs, max_runs, batch) <= 0:

@@ -78,7 +78,7 @@ def look(model: Backbone, request: Request, frames: list[Frame], progress: Progr
             seen=encode_exact(frame.seen),
             guesses=guesses(logits[i], row),
             map=drawn[i],
-            asking=frame.to_page(query) if query and asked.get("picture", i) == i else None,
+            asking=frame.to_page(query) if query and asked.get("image", i) == i else None,
             notes=[*notes],
         )
         for i, frame in enumerate(frames)
@@ -117,8 +117,8 @@ def options(request: Request, row: Checkpoint, frames: list[Frame]) -> dict[str,
         if not all(0 <= share <= 1 for share in query):
             raise EngineError("The place that was clicked lies outside what the model saw: click inside the crop.")
         told["query"] = query
-        if method.takes("picture"):
-            told["picture"] = i
+        if method.takes("image"):
+            told["image"] = i
     return told
 
 

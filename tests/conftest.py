@@ -34,10 +34,10 @@ def photos(tmp_path_factory):
     ramp = np.linspace(0, 255, 300 * 200).reshape(200, 300)
     wide = np.stack([ramp, ramp[::-1], np.full_like(ramp, 90)], -1).astype(np.uint8)
     files = []
-    for name, picture in (
+    for name, image in (
         ("wide.png", Image.fromarray(wide)),
         ("tall.jpg", Image.new("RGB", (90, 240), (30, 120, 200))),
     ):
-        picture.save(folder / name)
+        image.save(folder / name)
         files.append(folder / name)
     return files

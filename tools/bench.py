@@ -86,7 +86,7 @@ def others_grad_cam(model: zoo.Backbone, layer: str, x: torch.Tensor) -> dict[st
 
 
 def price_of_slow_maps(name: str) -> None:
-    """Maps of many forwards: in forwards of one picture, and in time a picture at their own batch size."""
+    """Maps of many forwards: in forwards of one image, and in time an image at their own batch size."""
     model = zoo.create(name).requires_grad_(False)
     x = torch.randn(1, 3, *native_size(name))
     many = x.expand(perturbation.BATCH, -1, -1, -1).contiguous()
@@ -97,7 +97,7 @@ def price_of_slow_maps(name: str) -> None:
         each = batch / perturbation.BATCH
         print(
             f"    {method:24} {cost:8.0f} ms   {cost / plain:6.1f} forwards   "
-            f"{cost / (totals[-1] * each):.2f} x its {totals[-1]} pictures at batch {perturbation.BATCH}",
+            f"{cost / (totals[-1] * each):.2f} x its {totals[-1]} images at batch {perturbation.BATCH}",
             flush=True,
         )
 

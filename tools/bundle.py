@@ -70,14 +70,14 @@ def pointing(model: Backbone, x: Tensor, y: Tensor) -> dict[str, float]:
     for _ in trange(MOSAICS // BATCH, desc=f"mosaics of {BATCH}"):
         fours = [pick_four(y.cpu(), rng) for _ in range(BATCH)]
         right = torch.randint(4, (BATCH,), generator=rng).tolist()
-        pictures = torch.stack([mosaic(list(normalize(x[four]))) for four in fours])
+        images = torch.stack([mosaic(list(normalize(x[four]))) for four in fours])
         targets = [int(y[four[quarter]]) for four, quarter in zip(fours, right, strict=True)]
         seeds = torch.randint(2**31, (BATCH,), generator=rng).tolist()
-        mapped, size = explain(model, pictures, "grad_cam", target=targets), (pictures.shape[2], pictures.shape[3])
+        mapped, size = explain(model, images, "grad_cam", target=targets), (images.shape[2], images.shape[3])
         maps = {
             "grad_cam": mapped.raw,
-            "random": [random_map(picture, seed) for picture, seed in zip(pictures, seeds, strict=True)],
-            "centre": [centre_map(picture) for picture in pictures],
+            "random": [random_map(image, seed) for image, seed in zip(images, seeds, strict=True)],
+            "centre": [centre_map(image) for image in images],
         }
         for name, heats in maps.items():
             cells = mapped.places(size) if name == "grad_cam" else Cells.even(size, size)

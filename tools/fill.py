@@ -53,7 +53,7 @@ def signature(state_dict: dict[str, Tensor]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def picture(batch: int, height: int, width: int) -> Tensor:
+def noise_image(batch: int, height: int, width: int) -> Tensor:
     """The noise that models are shown. (batch, 3, height, width) float64."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(batch, 3, height, width, generator=generator, dtype=torch.float64)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tools.fill import picture, signature
+from tools.fill import noise_image, signature
 from tools.golden_file import GOLDENS, Golden, read
 from tools.oracle import filled_reference, reference
 
@@ -52,7 +52,7 @@ def record(name: str, whole: nn.Module, golden: Golden, lightest: bool) -> list[
     height, width = size or whole.pretrained_cfg["input_size"][1:]
     model, _ = filled_reference(name, **theirs)
     with torch.inference_mode():
-        y = model(picture(1, height, width))
+        y = model(noise_image(1, height, width))
     figures = (f"{v:.15g}" for v in (y.mean(), y.std(), y.flatten()[0], y.flatten()[-1]))
     facts = signature(whole.state_dict()), str(count(whole)), json.dumps(ours) if ours else ""
     return [name, *facts, str(height), str(width), *figures]

@@ -20,8 +20,8 @@ class Recipe:
     warmup: float = 0.1
     smoothing: float = 0.1  # label smoothing
     cutout: int = 0  # side of the square that is greyed out
-    cutmix: float = 0.0  # share of the batches in which a box comes from another picture
-    coarse: float = 0.0  # share of the run, from its start, on pictures of 24x24, which cost about half
+    cutmix: float = 0.0  # share of the batches in which a box comes from another image
+    coarse: float = 0.0  # share of the run, from its start, on images of 24x24, which cost about half
     ema: float = 0.998  # the weights kept are a running mean with this decay
     start: str = ""  # the run whose weights are gone on from
     teachers: tuple[str, ...] = ()  # runs whose mean answer is learned, beside the classes
@@ -29,7 +29,7 @@ class Recipe:
 
 
 PLAIN = Recipe(epochs=36, lr=0.02, weight_decay=0.02, batch=512, smoothing=0.05, cutmix=0.5, ema=0.99)
-# Those taught by the same teachers from the same pictures share the kept answers.
+# Those taught by the same teachers from the same images share the kept answers.
 STUDENT = Recipe(epochs=12, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=("resnet20x2_cifar-1",))
 # How a student goes on: at full size throughout, taught by the two that are best together.
 GONE_ON = replace(STUDENT, coarse=0.0, teachers=("resnet20x2_cifar-2", "resnet32_cifar-3"))

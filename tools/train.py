@@ -32,11 +32,11 @@ from zoo.base import Backbone
 from zoo.registry import create, create_from
 from zoo.weights import load
 
-MARGIN = 4  # pixels by which a training picture may be shifted
+MARGIN = 4  # pixels by which a training image may be shifted
 APART = "epochs", "seed"  # parts of a recipe that have columns of their own in the table of the bundle
 TEMPERATURE, TAUGHT = 2.0, 0.9  # of the teachers' answers, and their share in the loss
-VIEWS = 12  # epochs after which the taught see the same pictures again, for the teachers' answers to them are kept
-COARSE = 24  # side of the pictures at the start of a run, if its recipe says so
+VIEWS = 12  # epochs after which the taught see the same images again, for the teachers' answers to them are kept
+COARSE = 24  # side of the images at the start of a run, if its recipe says so
 
 
 def augment(x: Tensor, y: Tensor, recipe: Recipe, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -108,14 +108,14 @@ class Teachers:
 
     def __init__(self, models: list[Backbone], recipe: Recipe, device: torch.device):
         self.models, self.device = models, device
-        pictures = recipe.batch, recipe.cutout, recipe.cutmix, recipe.seed
-        key = hashlib.sha256(repr((pictures, TEMPERATURE)).encode())
+        images = recipe.batch, recipe.cutout, recipe.cutmix, recipe.seed
+        key = hashlib.sha256(repr((images, TEMPERATURE)).encode())
         for model in models:
             key.update(torch.cat([p.detach().flatten() for p in model.parameters()]).cpu().numpy())
         self.kept = RUNS / "answers" / key.hexdigest()[:12]
 
     def answers(self, view: int, batches: Iterable[Tensor]) -> Tensor:
-        """The mean softened answers to the pictures (batch, 3, H, W) of a view: (steps, batch, classes)."""
+        """The mean softened answers to the images (batch, 3, H, W) of a view: (steps, batch, classes)."""
         file = self.kept / f"{view}.pt"
         if not file.exists():
             given = torch.stack([self.ask(images) for images in tqdm(batches, f"answers {view + 1}", mininterval=5)])
@@ -151,7 +151,7 @@ def spare_slow_convs(model: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class Photos:
-    """CIFAR-10 on a device: uint8 pictures (N, H, W, 3), the training ones with margins, and their labels (N,)."""
+    """CIFAR-10 on a device: uint8 images (N, H, W, 3), the training ones with margins, and their labels (N,)."""
 
     train_x: Tensor
     train_y: Tensor
@@ -201,7 +201,7 @@ class Run:
         return min(progress / warmup, (1 - progress) / (1 - warmup))
 
     def batches(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor, float]]:
-        """Give (pictures, targets, progress of the whole run from 0 to 1); the same for an epoch however often run."""
+        """Give (images, targets, progress of the whole run from 0 to 1); the same for an epoch however often run."""
         rng = torch.Generator().manual_seed(1000 * self.recipe.seed + self.view)
         steps = len(x) // self.recipe.batch
         order = torch.randperm(len(x), generator=rng)[: steps * self.recipe.batch].view(steps, -1)
@@ -212,8 +212,8 @@ class Run:
 
     def train_epoch(self, x: Tensor, y: Tensor) -> float:
         """Go through the photos once; give the mean loss."""
-        pictures = (images for images, _, _ in self.batches(x, y))
-        answers = self.teachers.answers(self.view, pictures) if self.teachers else None
+        images = (images for images, _, _ in self.batches(x, y))
+        answers = self.teachers.answers(self.view, images) if self.teachers else None
         self.model.train()
         total, steps = 0.0, len(x) // self.recipe.batch
         bar = tqdm(self.batches(x, y), f"{self.name} {self.epoch + 1}/{self.recipe.epochs}", steps, mininterval=5)

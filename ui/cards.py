@@ -85,7 +85,7 @@ def licence(row: Checkpoint) -> str:
 def timing(result: engine.Timing) -> str:
     """Latency as a figure, and how it was come by."""
     return (
-        f'<div class="timing"><b>{result.median_ms:.1f} ms</b> a picture '
+        f'<div class="timing"><b>{result.median_ms:.1f} ms</b> an image '
         f"({result.images_per_second:.0f} a second)<small>{escape(result.sentence())}</small></div>"
     )
 
@@ -114,7 +114,7 @@ def card(title: str, look: engine.Look, number: int, model: str, method: str) ->
     stack = f'<div class="stack asks" data-photo="{number}">' if asks else '<div class="stack">'
     caption = " ".join([*legend(look.map), *([ASK] if asks else [])])
     return f"""<article class="card"><h3>{escape(title)}</h3>
-<div class="pictures">
+<div class="images">
 <figure class="photo">{stack}{photo}{heat}{ring(look.asking)}</div>
 <figcaption>{escape(caption)} {SAVE.format(number) if look.map else ""}</figcaption></figure>
 <figure class="seen{small}"><img alt="The crop that the model saw" src="{image_source(look.seen)}">
@@ -145,7 +145,7 @@ def bars(guesses: list[engine.Guess]) -> str:
 
 
 def describe(look: engine.Look, model: str) -> str:
-    """The picture in words, for those who do not see it."""
+    """The image in words, for those who do not see it."""
     said = f"{model} says {look.guesses[0].label}" if look.guesses else f"shown to {model}"
     return f"Photo; {said}" + (f"; laid over it, the map for {look.map.target}" if look.map and look.map.target else "")
 
@@ -154,7 +154,7 @@ def evaluation(found: engine.Evaluation, title: str) -> str:
     """A table of a map's figures above those of the controls, and what it says of the weights."""
     columns = ["Insertion, higher is better", "Deletion, lower is better", "ROAD, higher is better"]
     if found.mosaic:
-        columns.append("On the right picture of four")
+        columns.append("On the right image of four")
     head = "".join(f'<th scope="col">{column}</th>' for column in columns)
     rows = "".join(
         f'<tr><th scope="row">{escape(title if i == 0 else f"{name} (control)")}</th>{_cells(found, name)}</tr>'

@@ -14,7 +14,7 @@ TABS = {"Explore": explore}
 TITLE = """# Vision Zoo
 Pick any image classifier, drop in photos, see what it says, how long it takes on this machine, and where it looked."""
 
-# No outside host is asked for anything, nothing remembers a visitor's pictures, and one process serves all.
+# No outside host is asked for anything, nothing remembers a visitor's images, and one process serves all.
 LAUNCH: dict[str, Any] = dict(
     theme=Soft(primary_hue="teal", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
     css_paths=[ASSETS / "style.css"],

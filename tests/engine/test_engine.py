@@ -51,7 +51,7 @@ def test_store_keeps_to_its_bytes_and_drops_the_oldest():
 
 
 class Greedy(torch.nn.Linear):
-    """Asks for more memory than any machine has, once it has seen a picture."""
+    """Asks for more memory than any machine has, once it has seen an image."""
 
     def forward(self, x):
         return x.new_empty(1 << 60)

@@ -15,7 +15,7 @@ TINY = replace(PLAIN, epochs=2, batch=16, coarse=0.5)
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
-    """A few pictures of noise, two runs of which one builds on the other, and a folder for them."""
+    """A few images of noise, two runs of which one builds on the other, and a folder for them."""
     taught = replace(TINY, start="resnet20_cifar-1", teachers=("resnet20_cifar-1",))
     monkeypatch.setattr(train, "RUNS", tmp_path)
     monkeypatch.setattr(train, "RECIPES", {"resnet20_cifar-1": TINY, "resnet20_cifar-2": taught})

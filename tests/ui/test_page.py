@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
 BUNDLED = next(name for name, row in zoo.checkpoints().items() if row.bundled)
 BROKEN = {
-    "text.jpg": b"this is no picture",
+    "text.jpg": b"this is no image",
     "empty.png": b"",
     "cut.jpg": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01",
 }

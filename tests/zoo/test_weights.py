@@ -259,7 +259,7 @@ def test_a_damaged_file_in_the_cache_says_which_folder_to_delete(hub):
 
 
 @pytest.mark.parametrize(("architecture", "size"), [("vit_tiny_patch16_224", 160), ("mixer_s32_224", 96)])
-def test_another_picture_size_and_number_of_classes_are_read_off(hub, architecture, size):
+def test_another_image_size_and_number_of_classes_are_read_off(hub, architecture, size):
     state = zoo.create(architecture, img_size=size, num_classes=3).state_dict()
     hub.repos[REPO]["model.safetensors"] = save(state)
     model = weights.load(replace(ROW, name=f"{architecture}.lab"))

@@ -1,11 +1,11 @@
-"""ViTamin beside timm: published files, which lie in open_clip's layout, picture sizes, and the order of the taps."""
+"""ViTamin beside timm: published files, which lie in open_clip's layout, image sizes, and the order of the taps."""
 
 import pytest
 import torch
 from torch import Tensor
 
 import zoo
-from tools.fill import picture
+from tools.fill import noise_image
 from zoo.families.vitamin import XLARGE
 from zoo.probe import probe
 from zoo.registry import variant
@@ -41,17 +41,17 @@ def test_a_file_of_another_size_brings_its_own_place_table():
     theirs, weights = oracle.filled_reference(NAME, depth=1, img_size=96)
     ours = zoo.create_from(NAME, weights, depth=1)
     assert ours.table_grid == (6, 6)
-    x = picture(1, 96, 96)
+    x = noise_image(1, 96, 96)
     with torch.inference_mode():
         torch.testing.assert_close(ours(x), theirs(x), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(("theirs", "ours"), SIDES)
-def test_any_picture_size(theirs, ours):
+def test_any_image_size(theirs, ours):
     reference, weights = oracle.filled_reference(NAME, dynamic_img_size=True, **theirs)
     model = zoo.create_from(NAME, weights, **ours)
     for size in (64, 64), (96, 160), (75, 50):  # the last is no whole number of cells
-        x = picture(1, *size)
+        x = noise_image(1, *size)
         with torch.inference_mode():
             torch.testing.assert_close(model(x), reference(x), rtol=1e-9, atol=1e-9)
 

@@ -6,7 +6,7 @@ import torch
 import explain
 import zoo
 from tests.models import build, noise
-from tools.fill import fill, picture
+from tools.fill import fill, noise_image
 from zoo import weights
 from zoo.families.cait import CaiT
 from zoo.layers.attention import SelfAttention
@@ -122,14 +122,14 @@ def test_legrad_reads_every_block_by_asking_the_class_token():
 
 @pytest.mark.parametrize("size", [(32, 32), (20, 44)])
 def test_any_size_goes_alone_as_in_a_batch(size):
-    model, x = build("cait_cifar"), picture(2, *size)
+    model, x = build("cait_cifar"), noise_image(2, *size)
     with torch.inference_mode():
         torch.testing.assert_close(model(x), torch.cat([model(x[:1]), model(x[1:])]), rtol=0, atol=1e-12)
 
 
 def test_a_size_that_patches_do_not_divide_is_refused():
     with pytest.raises(ValueError, match="patches of 4x4"):
-        build("cait_cifar")(picture(1, 30, 32))
+        build("cait_cifar")(noise_image(1, 30, 32))
 
 
 def test_size_and_classes_are_read_off_a_checkpoint():
@@ -160,7 +160,7 @@ def test_another_size_is_the_reference_on_a_table_of_that_size(size):
     resize = oracle.timm.layers.resample_abs_pos_embed
     table = resize(filled["pos_embed"], [side // 16 for side in size], [14, 14], num_prefix_tokens=0)
     theirs.load_state_dict(filled | {"pos_embed": table})
-    x = picture(1, *size)
+    x = noise_image(1, *size)
     with torch.inference_mode():
         torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-9)
 

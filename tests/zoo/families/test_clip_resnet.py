@@ -7,7 +7,7 @@ from torch import Tensor
 import explain
 import zoo
 from tests.models import FEW
-from tools.fill import fill, picture
+from tools.fill import fill, noise_image
 from zoo.families.clip_resnet import AttentionPool2d
 from zoo.probe import Grid, probe, whole
 from zoo.registry import variant
@@ -33,7 +33,7 @@ def test_where_no_place_is_asked_for_the_mean_is_read():
 
 
 def test_the_record_gives_the_attention_back():
-    model, x = build("resnet50_clip"), picture(2, 96, 160)
+    model, x = build("resnet50_clip"), noise_image(2, 96, 160)
     values: list[Tensor] = []
     handle = model.get_submodule("head.v").register_forward_hook(lambda module, given, made: values.append(made))
     with torch.inference_mode(), probe(taps={"cam", "stage1"}, attention=whole) as seen:
@@ -51,7 +51,7 @@ def test_the_record_gives_the_attention_back():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_method_runs_or_says_why_not(name):
-    model, x = build(name), picture(1, 64, 96)
+    model, x = build(name), noise_image(1, 64, 96)
     for offer in explain.available(model):
         if offer.ok:
             raw = explain.explain(model, x, offer.method.key, **FEW.get(offer.method.key, {})).raw
@@ -62,10 +62,10 @@ def test_every_method_runs_or_says_why_not(name):
 
 def test_a_size_that_has_no_exact_half_says_so():
     with pytest.raises(ValueError, match="multiples of 32"):
-        build("resnet50_clip")(picture(1, 64, 72))
+        build("resnet50_clip")(noise_image(1, 64, 72))
 
 
-def test_the_pictures_size_is_read_off_the_position_table():
+def test_the_images_size_is_read_off_the_position_table():
     with torch.device("meta"):
         keys = zoo.create("resnet50_clip", img_size=160, num_classes=3, **TINY).state_dict()
     model = zoo.create_from("resnet50_clip", fill(keys), **TINY)
@@ -83,7 +83,7 @@ def oracle():
 @pytest.mark.parametrize("size", [(96, 96), (64, 160), (128, 128), (65, 97)])
 def test_equal_to_timm_at_other_sizes(oracle, name, size):
     theirs, weights = oracle.filled_reference(name, salt="sizes", width_factor=0.25, img_size=96)
-    ours, x = zoo.create_from(name, weights, width=0.25), picture(1, *size)
+    ours, x = zoo.create_from(name, weights, width=0.25), noise_image(1, *size)
     with torch.inference_mode():
         torch.testing.assert_close(ours(x), theirs(x), rtol=1e-9, atol=1e-9)
         there = theirs.forward_head(theirs.forward_features(x), pre_logits=True)

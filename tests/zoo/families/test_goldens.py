@@ -7,7 +7,7 @@ import torch
 
 import zoo
 from tests.models import GOLDENS, on_meta
-from tools.fill import fill, picture, signature
+from tools.fill import fill, noise_image, signature
 
 OWN = [name for name in zoo.names() if name.endswith("_cifar")]  # this project's sizes, which no reference has
 
@@ -30,7 +30,7 @@ def test_outputs_in_float64(name):
     cut = json.loads(row["cut"] or "{}")
     model = zoo.create_from(name, fill(on_meta(name, **cut).state_dict()), **cut)
     with torch.inference_mode():
-        y = model(picture(1, int(row["height"]), int(row["width"])))
+        y = model(noise_image(1, int(row["height"]), int(row["width"])))
     figures = torch.stack([y.mean(), y.std(), y.flatten()[0], y.flatten()[-1]])
     expected = torch.tensor([float(row[k]) for k in ("mean", "std", "first", "last")], dtype=torch.float64)
     torch.testing.assert_close(figures, expected, rtol=1e-9, atol=1e-9)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import zoo
-from tools.fill import fill, picture
+from tools.fill import fill, noise_image
 from zoo.families.swin import WindowAttention
 from zoo.layers.relative_position import resize_table
 from zoo.layers.windows import windows
@@ -68,12 +68,12 @@ def test_rows_inside_padding_are_told():
     record = seen_attention(filled_attention(4, True), torch.ones(1, 9, 12, 12, dtype=torch.float64))
     g = record.geometry
     assert (g.q_index < 0).sum() == 3 * 12
-    in_picture = record.dense().sum(-1).unflatten(1, (9, 12))
-    lost = (1 - in_picture > 1e-3).all(0)
+    in_image = record.dense().sum(-1).unflatten(1, (9, 12))
+    lost = (1 - in_image > 1e-3).all(0)
     expected = torch.zeros(9, 12, dtype=torch.bool)
     expected[1] = True  # rolled by 2, the rows stand 2345 6780 1---: row 1 shares its windows with padding
     assert torch.equal(lost, expected)
-    assert in_picture[:, ~expected].sub(1).abs().max() < 1e-12
+    assert in_image[:, ~expected].sub(1).abs().max() < 1e-12
     mass = torch.full((1, 108), 1 / 108, dtype=torch.float64)
     torch.testing.assert_close(record.pullback(mass)[0], mass[0] @ record.dense().mean(0))
 
@@ -87,7 +87,7 @@ def test_a_smaller_table_keeps_the_nearest_offsets():
 @pytest.mark.parametrize("size", [(32, 32), (100, 36), (128, 192)])
 def test_any_grid_goes_alone_as_in_a_batch(size):
     model = zoo.create("swin_s3_tiny_224", depths=(2, 2, 2, 2), dim=12, num_heads=(1, 2, 3, 4)).double()
-    x = picture(2, *size)
+    x = noise_image(2, *size)
     with torch.inference_mode():
         together, alone = model(x), torch.cat([model(x[:1]), model(x[1:])])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
@@ -126,6 +126,6 @@ def test_a_checkpoint_at_another_size_gives_what_the_reference_gives(size):
     theirs = oracle.timm.create_model(name, embed_dim=12, **narrow, img_size=size).eval().double()
     theirs.load_state_dict(oracle.timm.models.swin_transformer.checkpoint_filter_fn(weights, theirs))
     ours = zoo.create_from(name, weights, dim=12, **narrow)
-    x = picture(1, *size)
+    x = noise_image(1, *size)
     with torch.inference_mode():
         torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-6)  # its tables are resized in float32

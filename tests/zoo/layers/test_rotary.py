@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import zoo
-from tools.fill import picture
+from tools.fill import noise_image
 from zoo.layers.rotary import AxialRotary, CentredRotary, HalfTurns, MixedRotary, NeighbourTurns, rotary_turns
 from zoo.probe import Grid, probe, whole
 
@@ -122,12 +122,12 @@ def test_record_rebuilds_what_the_layer_computed(name):
         "vit_tiny_patch16_dinov3_qkvb",
     ],
 )
-def test_a_picture_of_another_size_gives_what_the_reference_gives(name, size):
+def test_an_image_of_another_size_gives_what_the_reference_gives(name, size):
     oracle = pytest.importorskip("tools.oracle", exc_type=ImportError)
     _, weights = oracle.filled_reference(name, depth=2)
     theirs = oracle.timm.create_model(name, depth=2, img_size=size).eval().double()
     theirs.load_state_dict(oracle.timm.models.eva.checkpoint_filter_fn(weights, theirs))
     ours = zoo.create_from(name, weights, depth=2)
-    x = picture(1, *size)
+    x = noise_image(1, *size)
     with torch.inference_mode():
         torch.testing.assert_close(ours(x), theirs(x), rtol=1e-9, atol=1e-9)
