@@ -1,4 +1,4 @@
-"""Models for the tests: small ones of every kind, one light one of every family, and what the goldens say of all."""
+"""Models for the tests: small ones of every kind, a light one of every family, and the rows of all goldens."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +16,7 @@ GOLDENS = {
     row["name"]: row | {"file": family} for family in golden_file.families() for row in golden_file.read(family).rows
 }
 FAMILIES = sorted({source(name).stem for name in zoo.names()})
-# One small variant of every readout and every kind of attention, and an image that is not square where it can be.
+# One small variant for every readout and every kind of attention, with an image size, not square if possible.
 SMALL = {
     "resnet32_cifar": (32, 48),
     "convnext_cifar": (32, 64),
@@ -37,7 +37,7 @@ SMALL = {
     "cait_cifar": (32, 48),
     "fastvit_t8": (64, 96),
 }
-# How to ask the methods of many forwards for few.
+# Options that make slow methods run few forwards.
 FEW: dict[str, dict] = {
     "score_cam": {"tap": "stage1"},
     "integrated_gradients": {"steps": 2},
@@ -49,7 +49,7 @@ FEW: dict[str, dict] = {
 
 
 def on_meta(name: str, **overrides: Any) -> zoo.Backbone:
-    """A variant without numbers: shapes, names, and what it says of itself."""
+    """A variant on the meta device: it has shapes, names and attributes, but no numbers."""
     with torch.device("meta"):
         return zoo.create(name, **overrides)
 
@@ -58,7 +58,7 @@ WITH_ATTENTION = [name for name in SMALL if on_meta(name).no_attention is None]
 
 
 def build(name: str, **overrides: Any) -> zoo.Backbone:
-    """A variant in float64 with weights that let every layer matter, frozen as a loaded one is."""
+    """A variant in float64, filled so that every layer matters, and frozen as a loaded model is."""
     return zoo.create_from(name, fill(on_meta(name, **overrides).state_dict()), **overrides).requires_grad_(False)
 
 
@@ -68,7 +68,7 @@ def noise(name: str, batch: int = 1) -> torch.Tensor:
 
 
 def lightest(count: int) -> list[str]:
-    """The variants of each family with a golden that have the fewest parameters."""
+    """The `count` variants with the fewest parameters of each family that has a golden."""
     files: dict[str, list[str]] = {}
     for name in sorted(GOLDENS, key=lambda name: int(GOLDENS[name]["parameters"])):
         files.setdefault(GOLDENS[name]["file"], []).append(name)
@@ -77,7 +77,7 @@ def lightest(count: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Light:
-    """A variant cut down as its family's golden says, and an image that it takes."""
+    """A variant cut down as its family's golden says, and the size of an image that it accepts."""
 
     name: str
     overrides: dict[str, Any]
@@ -90,7 +90,7 @@ class Light:
 
 @cache
 def light(family: str) -> Light:
-    """The lightest variant of a family, cut and shown what its golden says; where there is none, whole."""
+    """The lightest variant of a family, with the cut and image size of its golden; whole if there is no golden."""
     names = [name for name in zoo.names() if source(name).stem == family]
     goldens = [name for name in lightest(1) if name in names]
     if goldens:
