@@ -1,4 +1,4 @@
-"""Images come out bit for bit as the reference prepares them, and the view says where they come from."""
+"""Preprocessed images equal the reference's bit for bit, and the view says which part of the photo they show."""
 
 import csv
 import sys
@@ -38,11 +38,11 @@ def test_view_of_a_center_crop():
     assert view((512, 256), CENTER) == View((224, 224), left=144, top=16, right=368, bottom=240)
 
 
-def test_view_of_a_squashed_image_is_all_of_it():
+def test_view_of_a_squashed_image_is_the_whole_photo():
     assert view((500, 333), SQUASH).box == pytest.approx((0, 0, 500, 333))
 
 
-def test_view_of_a_padded_image_reaches_outside():
+def test_view_of_a_padded_image_exceeds_the_photo():
     assert view((448, 224), BORDER).box == (0, -112, 448, 336)
 
 
@@ -87,7 +87,7 @@ def test_beyond_the_budget_only_rounding_differs(monkeypatch):
     assert 0 < np.abs(cheap - exact).max() <= 1
 
 
-def test_a_size_of_ones_own():
+def test_a_given_size_replaces_the_checkpoints():
     image = IMAGES["500x333"]
     assert preprocess(image, CENTER, 96).shape == (3, 96, 96)
     assert preprocess(image, CENTER, (64, 96)).shape == (3, 64, 96)

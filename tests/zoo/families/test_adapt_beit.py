@@ -1,4 +1,4 @@
-"""BEiT's biases by distance at every size, and published files that are laid out otherwise, beside timm's own."""
+"""BEiT's relative position biases at every size, and published files in other layouts, compared with timm."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def timm():
     return pytest.importorskip("tools.oracle", exc_type=ImportError).timm
 
 
-def test_a_bias_depends_on_the_offset_alone_and_the_class_token_has_its_own():
+def test_a_bias_depends_only_on_the_offset_and_the_class_token_has_its_own():
     table = torch.randn(7 * 5 + 3, 2)
     bias = relative_bias(table, 4, (4, 4), offsets(4, 3, CPU, class_token=True))
     assert bias.shape == (2, 13, 13)
@@ -47,11 +47,11 @@ def test_a_resized_table_keeps_its_middle_its_ends_and_the_rows_of_the_class_tok
     grid, old = new[:-3].view(2 * size[0] - 1, 2 * size[1] - 1, 2), table[:-3].view(9, 9, 2)
     assert torch.equal(new[-3:], table[-3:])
     torch.testing.assert_close(grid[size[0] - 1, size[1] - 1], old[4, 4])
-    if size == (1, 9):  # the growth is found to within 1e-6, so the ends nearly meet
+    if size == (1, 9):  # the growth is solved to within 1e-6, so the ends nearly meet
         torch.testing.assert_close(grid[0, -1], old[4, 8], rtol=0, atol=1e-4)
 
 
-def test_a_table_of_no_square_is_refused():
+def test_a_table_that_is_not_square_is_refused():
     assert table_side(torch.empty(27 * 27, 1)) == table_side(torch.empty(27 * 27 + 3, 1), class_token=True) == 14
     for rows in (1, 27 * 27, 27 * 29 + 3):
         with pytest.raises(ValueError, match=f"{rows} position biases a head fit no square grid"):
@@ -143,7 +143,7 @@ def test_beit3_at_another_size_gives_what_the_reference_gives(size):
 
 
 def unilm(dim: int, side: int) -> dict[str, Tensor]:
-    """A BEiT-3 as microsoft/unilm saves it, with one layer: A reads images, B texts."""
+    """A BEiT-3 as microsoft/unilm saves it, with one layer: branch A reads images, branch B texts."""
     linear = {"k_proj": (dim, dim), "v_proj": (dim, dim), "q_proj": (dim, dim), "out_proj": (dim, dim)}
     shapes: dict[str, tuple[int, ...]] = {}
     for branch in "AB":

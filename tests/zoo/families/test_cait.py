@@ -1,4 +1,4 @@
-"""CaiT: heads that talk, a class token that enters late, and records that rebuild what both computed."""
+"""CaiT: talking heads, a class token that enters late, and records that rebuild what both computed."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def test_records_rebuild_what_the_layer_computed(kind, grid):
         torch.testing.assert_close(layer.proj(read.transpose(0, 1).flatten(1)), y[i], rtol=0, atol=1e-12)
 
 
-def test_heads_that_only_hear_themselves_are_plain_attention():
+def test_talking_heads_with_identity_mixing_are_plain_attention():
     layer, plain = TalkingHeadsAttention(12, 3), SelfAttention(12, 3)
     plain.load_state_dict({k: v for k, v in layer.state_dict().items() if k in plain.state_dict()})
     with torch.no_grad():
@@ -50,7 +50,7 @@ def test_geometry_of_both_parts():
     assert shapes == [(4, 96, 96)] * 5 + [(4, 1, 97)] * 2
     assert torch.equal(seen.taps["cam"].value, seen.taps["stage5"].value)
     assert seen.taps["cam"].grid == GRID
-    patches = seen.taps["stage6"].value[:, 1:]  # class blocks leave them as they are
+    patches = seen.taps["stage6"].value[:, 1:]  # class blocks do not change them
     assert torch.equal(patches, seen.taps["cam"].value)
 
 
@@ -76,7 +76,7 @@ def test_a_single_layer_is_shown_for_the_class_token():
 
 
 def test_rollout_and_chefer_are_the_dense_products():
-    """Who does not ask in a layer keeps what it has: patches in the class blocks, the class token before them."""
+    """Tokens that make no query in a layer keep their mass: patches in class blocks, the class token before them."""
     model, x = build("cait_cifar"), noise("cait_cifar")
     with torch.enable_grad(), probe(attention=whole, gradient=True) as seen:
         logit = model(x)[0, 3]
@@ -98,7 +98,7 @@ def test_rollout_and_chefer_are_the_dense_products():
     torch.testing.assert_close(chefer.flatten(), relevant[0, 1:], rtol=1e-9, atol=1e-12)
 
 
-def test_a_patch_layer_is_asked_by_all_patches_evenly():
+def test_the_query_of_a_patch_layer_is_all_patches_evenly():
     model, x = build("cait_cifar"), noise("cait_cifar")
     with torch.inference_mode(), probe(attention=whole) as seen:
         model(x)
@@ -106,7 +106,7 @@ def test_a_patch_layer_is_asked_by_all_patches_evenly():
     torch.testing.assert_close(raw.flatten(), seen.attention[2].weights[0].mean((0, 1)))
 
 
-def test_legrad_reads_every_block_by_asking_the_class_token():
+def test_legrad_reads_every_block_through_the_class_token():
     model, x = build("cait_cifar"), noise("cait_cifar")
     with torch.enable_grad(), probe(taps=STAGES, attention=whole, gradient=True) as seen:
         model(x)
@@ -121,7 +121,7 @@ def test_legrad_reads_every_block_by_asking_the_class_token():
 
 
 @pytest.mark.parametrize("size", [(32, 32), (20, 44)])
-def test_any_size_goes_alone_as_in_a_batch(size):
+def test_at_any_size_an_image_gives_the_same_alone_and_in_a_batch(size):
     model, x = build("cait_cifar"), noise_image(2, *size)
     with torch.inference_mode():
         torch.testing.assert_close(model(x), torch.cat([model(x[:1]), model(x[1:])]), rtol=0, atol=1e-12)

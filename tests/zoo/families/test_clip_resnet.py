@@ -1,4 +1,4 @@
-"""CLIP's ResNets: attention that reads a feature map out, and the files of OpenAI and open_clip."""
+"""CLIP's ResNets: attention pooling of a feature map, and the files of OpenAI and open_clip."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_where_no_place_is_asked_for_the_mean_is_read():
         assert pool(x, pre_logits=True).shape == (2, 128)
 
 
-def test_the_record_gives_the_attention_back():
+def test_the_record_rebuilds_what_the_layer_computed():
     model, x = build("resnet50_clip"), noise_image(2, 96, 160)
     values: list[Tensor] = []
     handle = model.get_submodule("head.v").register_forward_hook(lambda module, given, made: values.append(made))
@@ -60,7 +60,7 @@ def test_every_method_runs_or_says_why_not(name):
             assert offer.reason.endswith(".")
 
 
-def test_a_size_that_has_no_exact_half_says_so():
+def test_a_size_without_an_exact_half_is_refused():
     with pytest.raises(ValueError, match="multiples of 32"):
         build("resnet50_clip")(noise_image(1, 64, 72))
 
@@ -91,7 +91,7 @@ def test_equal_to_timm_at_other_sizes(oracle, name, size):
 
 
 def openai(native: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Noise under the names that OpenAI's own ResNet has, and a text encoder beside it."""
+    """Noise under the names of OpenAI's own ResNet, with a text encoder."""
     norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     visual = [f"conv{i}.weight" for i in (1, 2, 3)] + [f"bn{i}.{k}" for i in (1, 2, 3) for k in norm]
     for stage, depth in enumerate((3, 4, 6, 3), 1):

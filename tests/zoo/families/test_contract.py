@@ -1,4 +1,4 @@
-"""What every family owes whoever builds, trains, ships or explains its models: one light variant of each file."""
+"""The contract of every family for building, training, deploying and explaining, on one light variant per file."""
 
 from copy import deepcopy
 from functools import lru_cache
@@ -12,7 +12,7 @@ import zoo
 from tests.models import FAMILIES, FEW, Light, light
 
 EVERY_FAMILY = pytest.mark.parametrize("family", FAMILIES)
-# One size alone, and why: what refuses another says so in a sentence.
+# Families that accept one image size, and the sentence with which they refuse others.
 FIXED = {"mlp_mixer": r"pictures of \d+x\d+ only"}
 
 
@@ -27,14 +27,14 @@ def run(model: torch.nn.Module, x: Tensor) -> Tensor:
 
 
 def assert_same(found: Tensor, expected: Tensor, tolerance: float = 1e-9) -> None:
-    """Equal, measured by how far the outputs lie from each other: models here do not all keep them near 1."""
+    """Equal relative to the spread of the outputs, which is not near 1 for all models here."""
     scale = expected.std().item()
     torch.testing.assert_close(found / scale, expected / scale, rtol=tolerance, atol=tolerance)
 
 
 @EVERY_FAMILY
 def test_another_image_size(family):
-    """Each image of a batch is answered for itself, at a size that the model was not built for."""
+    """The output for an image does not depend on the rest of the batch, at a size that the model was not built for."""
     made = light(family)
     model, x = made.build(), image(made, 2, turned=True)
     if family in FIXED:
@@ -64,7 +64,7 @@ def test_other_numbers_of_classes(family):
 
 
 @EVERY_FAMILY
-def test_fused_it_says_the_same(family):
+def test_a_fused_model_gives_the_same(family):
     made = light(family)
     model = made.build()
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -73,7 +73,7 @@ def test_fused_it_says_the_same(family):
 
 
 @EVERY_FAMILY
-def test_a_copy_is_a_model_of_its_own(family):
+def test_a_copy_is_independent(family):
     made = light(family)
     model, x = made.build(), image(made)
     expected, copy = run(model, x), deepcopy(model)
@@ -84,8 +84,8 @@ def test_a_copy_is_a_model_of_its_own(family):
 
 
 @EVERY_FAMILY
-def test_its_state_dict_makes_it_again(family):
-    """Size and number of classes are read off the file."""
+def test_its_state_dict_rebuilds_it(family):
+    """Image size and number of classes are read off the state dict."""
     made = light(family)
     told = {field: value for field, value in made.overrides.items() if field not in ("img_size", "num_classes")}
     model = made.build(num_classes=7)
@@ -113,7 +113,7 @@ def test_gradients_reach_every_parameter(family):
 
 
 @EVERY_FAMILY
-def test_half_precision_says_nearly_the_same(family):
+def test_half_precision_gives_nearly_the_same(family):
     made = light(family)
     model, x = made.build(), image(made, 2)
     half = deepcopy(model).bfloat16()
@@ -124,7 +124,7 @@ def test_half_precision_says_nearly_the_same(family):
 
 
 @EVERY_FAMILY
-def test_channels_last_says_the_same(family):
+def test_channels_last_gives_the_same(family):
     made = light(family)
     model, x = made.build(), image(made, 2)
     expected = run(model, x)

@@ -1,4 +1,4 @@
-"""FlexiViT: the patch is chosen when the model is used, the weights stay."""
+"""FlexiViT: the patch size is chosen when the model is used, with the same weights."""
 
 import torch
 

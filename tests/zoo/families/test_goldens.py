@@ -1,4 +1,4 @@
-"""Every variant against the reference: names, keys and shapes, and the figures it computes in float64."""
+"""Every variant against the reference: names, keys and shapes, and outputs in float64."""
 
 import json
 
@@ -9,7 +9,9 @@ import zoo
 from tests.models import GOLDENS, on_meta
 from tools.fill import fill, noise_image, signature
 
-OWN = [name for name in zoo.names() if name.endswith("_cifar")]  # this project's sizes, which no reference has
+OWN = [
+    name for name in zoo.names() if name.endswith("_cifar")
+]  # this project's variants, which the reference does not have
 
 
 def test_every_variant_has_a_golden():

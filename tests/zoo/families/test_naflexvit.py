@@ -1,4 +1,4 @@
-"""NaFlexViT: images of unlike shapes in one batch, alone and beside the reference."""
+"""NaFlexViT: images of different shapes in one batch, alone and compared with the reference."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def batch(shapes: list[tuple[int, int]], tokens: int) -> dict[str, torch.Tensor]
 
 @pytest.mark.parametrize("size", [(500, 333), (97, 641), (1, 1), (3000, 2), (20000, 13), (1600, 1600)])
 @pytest.mark.parametrize("tokens", [576, 128, 7])
-def test_no_image_has_more_patches_than_allowed_and_its_sides_one_scale(size, tokens):
+def test_an_image_has_at_most_the_allowed_patches_and_keeps_its_proportions(size, tokens):
     height, width = size_within(size, tokens)
     rows, columns = height // 16, width // 16
     assert (16 * rows, 16 * columns) == (height, width)
@@ -53,7 +53,7 @@ def test_no_image_has_more_patches_than_allowed_and_its_sides_one_scale(size, to
     assert max(least for least, _ in patches_per_pixel) < min(most for _, most in patches_per_pixel)
 
 
-def test_an_image_too_long_for_the_budget_says_so():
+def test_an_image_too_long_for_the_budget_is_refused():
     with pytest.raises(ValueError, match="cannot be shown in 0 patches"):
         size_within((30, 20), 0)
 
@@ -74,7 +74,7 @@ def test_patches_lie_where_their_coordinates_say():
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_an_image_means_the_same_plain_and_cut_alone_and_among_others(name):
+def test_an_image_gives_the_same_plain_and_in_patches_alone_and_in_a_batch(name):
     model = build(name)
     with torch.inference_mode():
         together = model(batch(SHAPES, 50))
@@ -114,7 +114,7 @@ def test_every_method_runs_or_says_why_not(name):
 
 
 @pytest.mark.parametrize("padding", [0, 14])
-def test_where_all_images_are_alike_attention_maps_back_to_their_grid(padding):
+def test_attention_maps_to_the_grid_if_all_images_have_the_same_shape(padding):
     model = build("naflexvit_base_patch16_map")
     with torch.inference_mode(), probe(taps={"cam"}, attention=whole) as seen:
         model(batch([(4, 9), (4, 9)], 36 + padding))
@@ -122,7 +122,7 @@ def test_where_all_images_are_alike_attention_maps_back_to_their_grid(padding):
     assert seen.taps["cam"].as_map().shape == (2, 48, 4, 9)
 
 
-def test_a_size_that_makes_no_whole_patches_says_so():
+def test_a_size_that_patches_do_not_divide_is_refused():
     with pytest.raises(ValueError, match="64x90 cannot be cut into patches of 16x16"):
         build(KINDS[0])(noise_image(1, 64, 90))
 
@@ -160,7 +160,7 @@ def test_sizes_are_timms(oracle):
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("name", KINDS)
-def test_equal_to_timm_at_other_sizes_and_in_batches_of_unlike_images(oracle, name):
+def test_equal_to_timm_at_other_sizes_and_in_batches_of_different_shapes(oracle, name):
     theirs, weights = oracle.filled_reference(name, salt="native", embed_dim=48, **SMALL)
     ours = zoo.create_from(name, weights, dim=48, **SMALL)
     shown = [noise_image(1, 160, 96), noise_image(2, 320, 320), noise_image(1, 256, 256)]

@@ -1,4 +1,4 @@
-"""Swin's windows: what is recorded is what was computed, and every grid goes."""
+"""Swin's windows: records equal what was computed, and every grid works."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def seen_attention(layer: WindowAttention, x: torch.Tensor) -> AttentionRecord:
 
 
 def values(layer: WindowAttention, x: torch.Tensor) -> torch.Tensor:
-    """What the tokens of one image offer to be read. (H, W, C) -> (heads, H * W, C / heads)."""
+    """The values of the tokens of one image. (H, W, C) -> (heads, H * W, C / heads)."""
     return layer.qkv(x.flatten(0, 1)).chunk(3, -1)[2].unflatten(1, (layer.num_heads, -1)).transpose(0, 1)
 
 
@@ -44,7 +44,7 @@ def test_record_rebuilds_what_the_layer_computed(grid, side, shifted):
     layer = filled_attention(side, shifted)
     x = torch.randn(2, *grid, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     record = seen_attention(layer, x)
-    padding = layer.qkv.bias[24:].view(3, 1, 4)  # the value that every padding slot offers
+    padding = layer.qkv.bias[24:].view(3, 1, 4)  # the value of every padding slot
     for i, image in enumerate(x):
         dense = record.dense(i)
         read = dense @ values(layer, image) + (1 - dense.sum(-1, keepdim=True)) * padding
@@ -53,7 +53,7 @@ def test_record_rebuilds_what_the_layer_computed(grid, side, shifted):
 
 
 @pytest.mark.parametrize(("grid", "shifted"), [((8, 12), False), ((8, 12), True), ((4, 12), True), ((4, 4), True)])
-def test_tokens_read_their_window_and_never_across_the_rolled_edge(grid, shifted):
+def test_tokens_read_only_their_window_and_never_across_the_rolled_edge(grid, shifted):
     x = torch.randn(1, *grid, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     dense = seen_attention(filled_attention(4, shifted), x).dense()
     down, right = (2 if shifted and n > 4 else 0 for n in grid)
@@ -64,7 +64,7 @@ def test_tokens_read_their_window_and_never_across_the_rolled_edge(grid, shifted
     assert (dense[:, together] > 1e-12).all()
 
 
-def test_rows_inside_padding_are_told():
+def test_mass_lost_to_padding_is_found():
     record = seen_attention(filled_attention(4, True), torch.ones(1, 9, 12, 12, dtype=torch.float64))
     g = record.geometry
     assert (g.q_index < 0).sum() == 3 * 12
@@ -85,7 +85,7 @@ def test_a_smaller_table_keeps_the_nearest_offsets():
 
 
 @pytest.mark.parametrize("size", [(32, 32), (100, 36), (128, 192)])
-def test_any_grid_goes_alone_as_in_a_batch(size):
+def test_on_any_grid_an_image_gives_the_same_alone_and_in_a_batch(size):
     model = zoo.create("swin_s3_tiny_224", depths=(2, 2, 2, 2), dim=12, num_heads=(1, 2, 3, 4)).double()
     x = noise_image(2, *size)
     with torch.inference_mode():
@@ -119,7 +119,7 @@ def test_windows_cut_in_inference_mode_serve_training():
 @pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of the reference's interpolation
 @pytest.mark.parametrize("size", [(64, 96), (160, 100), (320, 256)])
-def test_a_checkpoint_at_another_size_gives_what_the_reference_gives(size):
+def test_equal_to_the_reference_at_other_sizes(size):
     oracle, name = pytest.importorskip("tools.oracle", exc_type=ImportError), "swin_s3_small_224"
     narrow = {"depths": (2, 2, 2, 2), "num_heads": (1, 2, 3, 4)}
     _, weights = oracle.filled_reference(name, embed_dim=12, **narrow)
