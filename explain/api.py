@@ -1,4 +1,4 @@
-"""Every method behind one call: which methods a model allows, what each costs, and `explain` to run one."""
+"""Every method through one call: which methods a model allows, what each costs, and `explain` to run one."""
 
 import time
 from collections.abc import Callable

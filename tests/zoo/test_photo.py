@@ -317,7 +317,7 @@ def test_many_threads(tmp_path):
         saved(tmp_path, Image.fromarray(NOISE), "a.png"),
         saved(tmp_path, Image.effect_noise((300, 200), 90).convert("RGB"), "b.jpg", exif=broken_exif),
         saved(tmp_path, Image.effect_noise((300, 200), 90), "c.tiff"),
-        written(tmp_path, b"no picture", "d.jpg"),
+        written(tmp_path, b"no photo", "d.jpg"),
     ]
 
     def outcome(path):
