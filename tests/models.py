@@ -1,7 +1,6 @@
 """Models for the tests: small ones of every kind, one light one of every family, and what the goldens say of all."""
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
@@ -15,7 +14,9 @@ from zoo.registry import source, variant
 GOLDENS = {
     row["name"]: row | {"file": family} for family in golden_file.families() for row in golden_file.read(family).rows
 }
-FAMILIES = sorted({source(name).stem for name in zoo.names()})
+FAMILIES: dict[str, list[str]] = {}  # the variants of each family file
+for _name in zoo.names():
+    FAMILIES.setdefault(source(_name).stem, []).append(_name)
 # One small variant of every readout and every kind of attention, and an image that is not square where it can be.
 SMALL = {
     "resnet32_cifar": (32, 48),
@@ -47,6 +48,9 @@ FEW: dict[str, dict] = {
     "ablation": {"cells": 2},
 }
 
+# Fewer blocks, for tests that ask one model for many maps: blocks are alike.
+SHORT: dict[str, dict] = {"swin_cifar": {"depths": (2, 2, 2)}, "vit_cifar": {"depth": 2}}
+
 
 def on_meta(name: str, **overrides: Any) -> zoo.Backbone:
     """A variant without numbers: shapes, names, and what it says of itself."""
@@ -67,12 +71,14 @@ def noise(name: str, batch: int = 1) -> torch.Tensor:
     return torch.randn(batch, 3, *SMALL[name], generator=generator, dtype=torch.float64)
 
 
-def lightest(count: int) -> list[str]:
-    """The variants of each family with a golden that have the fewest parameters."""
-    files: dict[str, list[str]] = {}
-    for name in sorted(GOLDENS, key=lambda name: int(GOLDENS[name]["parameters"])):
-        files.setdefault(GOLDENS[name]["file"], []).append(name)
-    return [name for names in files.values() for name in names[:count]]
+def lightest_first(family: str) -> list[str]:
+    """The variants of a family, those with the fewest parameters first; of those with a golden, where there are any."""
+
+    def parameters(name: str) -> int:
+        return sum(p.numel() for p in on_meta(name).parameters())
+
+    recorded = {name: int(row["parameters"]) for name, row in GOLDENS.items() if row["file"] == family}
+    return sorted(recorded or FAMILIES[family], key=recorded.get if recorded else parameters)
 
 
 @dataclass(frozen=True)
@@ -88,17 +94,15 @@ class Light:
         return build(self.name, **self.overrides | overrides)
 
 
-@cache
-def light(family: str) -> Light:
-    """The lightest variant of a family, cut and shown what its golden says; where there is none, whole."""
-    names = [name for name in zoo.names() if source(name).stem == family]
-    goldens = [name for name in lightest(1) if name in names]
-    if goldens:
-        golden = golden_file.read(family)
-        (name,) = goldens
-        size, overrides = golden.size(name), golden.light(name)
-    else:
-        name, size, overrides = min(names, key=lambda name: zoo.cost(name).macs), None, {}
+def light(name: str) -> Light:
+    """A variant, cut and shown what its family's golden says; where there is no golden, whole."""
+    golden = golden_file.read(source(name).stem)
+    size = golden.size(name)
     if size is None:
-        size = (64, 96) if getattr(variant(name)[1], "img_size", None) is None else native_size(name)
-    return Light(name, overrides, *size)
+        size = (64, 96) if variant(name)[1].img_size is None else native_size(name)
+    return Light(name, golden.light(name), *size)
+
+
+def light_names() -> list[str]:
+    """The lightest variant of every family, and those that its golden says are unlike it."""
+    return [name for family in FAMILIES for name in (lightest_first(family)[0], *golden_file.read(family).unlike)]

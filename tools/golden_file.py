@@ -8,6 +8,7 @@ A file begins with lines that people write, and that recording it anew (tools/go
     # cut: {"depth": 2}           what makes a large variant small: the reference's arguments and our config's fields
     # cut: {"embed_dim": "16 a head"} -> {"dim": "16 a head"}       the same, where they are called otherwise
     # light: {"depth": 2}         fields of our config for tests that ask no reference, where `cut` is not enough
+    # unlike: resnet50_gn         variants built, read out or looked into unlike the lightest: for tests of every family
     # bench: resnet50             what tools/bench.py times of this family
 
 A pattern after the word, as in `# cut *_pruned: {}`, keeps a line to the variants that match it; of several lines
@@ -25,7 +26,7 @@ from typing import Any
 from zoo.registry import variant
 
 GOLDENS = Path(__file__).parent.parent / "tests" / "goldens"
-LINE = re.compile(r"# (size|img_size|cut|light|bench)(?: (\S+))?: (.+)")
+LINE = re.compile(r"# (size|img_size|cut|light|unlike|bench)(?: (\S+))?: (.+)")
 PATCHES, A_HEAD = " patches", " a head"  # after a number: times the variant's own patch, or its heads
 
 
@@ -48,6 +49,11 @@ class Golden:
     def bench(self) -> list[str]:
         """The architectures to time."""
         return (self.says("bench", "") or "").split()
+
+    @property
+    def unlike(self) -> list[str]:
+        """The variants that tests of every family ask beside the lightest."""
+        return (self.says("unlike", "") or "").split()
 
     def size(self, name: str) -> tuple[int, int] | None:
         """Height and width, in pixels, of the image that a variant is shown; None: the variant's own."""

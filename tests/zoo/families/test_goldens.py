@@ -7,7 +7,7 @@ import torch
 
 import zoo
 from tests.models import GOLDENS, on_meta
-from tools.fill import fill, picture, signature
+from tools.fill import fill, picture, signature, start
 
 OWN = [name for name in zoo.names() if name.endswith("_cifar")]  # this project's sizes, which no reference has
 
@@ -22,6 +22,9 @@ def test_keys_and_shapes(name):
     model = on_meta(name)
     assert signature(model.state_dict()) == row["keys"]
     assert sum(p.numel() for p in model.parameters()) == int(row["parameters"])
+    # Two weights of one shape that began at one place of the noise would be equal, and could be swapped unseen.
+    filled = [(start(k), v.shape) for k, v in model.state_dict().items() if v.is_floating_point()]
+    assert len(filled) == len(set(filled))
 
 
 @pytest.mark.parametrize("name", GOLDENS)
