@@ -13,7 +13,7 @@ from tests.models import FAMILIES, FEW, Light, light
 
 EVERY_FAMILY = pytest.mark.parametrize("family", FAMILIES)
 # One size alone, and why: what refuses another says so in a sentence.
-FIXED = {"mlp_mixer": r"pictures of \d+x\d+ only"}
+FIXED = {"mlp_mixer": r"images of \d+x\d+ only"}
 
 
 def image(made: Light, batch: int = 1, turned: bool = False) -> Tensor:
@@ -132,28 +132,6 @@ def test_channels_last_says_the_same(family):
     assert_same(run(model, x.contiguous(memory_format=torch.channels_last)), expected)
 
 
-OFFERED_YET_REFUSED = pytest.mark.xfail(
-    strict=True,
-    raises=explain.ExplanationError,
-    reason="Guided backprop is offered, and then refuses the sigmoid of the gates, which is no module of the model.",
-)
-GATED = ("eca_resnet", "resnet_rs", "se_resnet")
-
-
-def asked() -> list:
-    """Every method of every family."""
-    return [
-        pytest.param(
-            family,
-            key,
-            marks=[OFFERED_YET_REFUSED] if family in GATED and key == "guided_backprop" else [],
-            id=f"{family}-{key}",
-        )
-        for family in FAMILIES
-        for key in explain.METHODS
-    ]
-
-
 @lru_cache(1)
 def shown(family: str) -> tuple[zoo.Backbone, Tensor, dict[str, explain.Availability]]:
     made = light(family)
@@ -161,7 +139,8 @@ def shown(family: str) -> tuple[zoo.Backbone, Tensor, dict[str, explain.Availabi
     return model, image(made).float(), {offer.method.key: offer for offer in explain.available(model)}
 
 
-@pytest.mark.parametrize(("family", "method"), asked())
+@pytest.mark.parametrize("method", explain.METHODS)
+@EVERY_FAMILY
 def test_a_method_runs_or_says_why_not(family, method):
     model, x, offers = shown(family)
     offer = offers[method]
