@@ -21,6 +21,7 @@ def facts(result: Explanation, picture: int) -> dict[str, Any]:
         "score": result.score and result.score[picture],
         "query": result.query,
         "seed": result.seed,
+        "cells": result.cells and {name: axis._asdict() for name, axis in result.cells._asdict().items()},
         "seconds": result.seconds,  # for all pictures of the call
         "shape": list(result.raw.shape[1:]),
         "notes": result.notes,

@@ -63,8 +63,7 @@ def test_score_cam_is_the_papers_loop():
     rises = []
     with torch.inference_mode():
         for channel in a:
-            span = channel.max() - channel.min()
-            mask = (channel - channel.min()) / (span or 1)  # a channel that is the same everywhere covers all
+            mask = (channel - channel.min()) / ((channel.max() - channel.min()).item() or 1)
             mask = F.interpolate(mask[None, None], x.shape[2:], mode="bilinear")
             rises.append(model(x * mask)[0, 4] - model(torch.zeros_like(x))[0, 4])
     weight = torch.stack(rises).softmax(0)

@@ -9,7 +9,7 @@ from PIL import Image
 
 import explain
 from explain import export
-from explain.render import layer, overlay
+from explain.render import Placement, layer, overlay
 from tests.models import build, noise
 
 
@@ -17,7 +17,7 @@ def test_values_facts_and_pictures_read_back():
     model, x = build("resnet32_cifar"), noise("resnet32_cifar", batch=2)
     result = explain.explain(model, x, "smooth_grad", target=[3, 4], contrast=5, samples=2, seed=7)
     photo = Image.new("RGB", (60, 40), (10, 200, 30))
-    drawn = layer(result.raw[1].numpy(), photo.size, (0, 0, 60, 40))
+    drawn = layer(result.raw[1].numpy(), result.places((32, 48)), Placement(photo.size, (0, 0, 60, 40), (32, 48)))
     kept = export.files(result.raw[1].numpy(), export.facts(result, 1), photo, drawn, opacity=0.5)
     assert np.array_equal(np.load(io.BytesIO(kept["map.npy"])), result.raw[1].numpy())
     known = json.loads(kept["map.json"])

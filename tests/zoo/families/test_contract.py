@@ -15,7 +15,7 @@ from zoo.registry import source
 NAMES = light_names()
 EVERY_FAMILY = pytest.mark.parametrize("name", NAMES, ids=lambda name: f"{source(name).stem}-{name}")
 # One size alone, and why: what refuses another says so in a sentence.
-FIXED = {"mlp_mixer": r"\d+x\d+ only"}
+FIXED = {"mlp_mixer": r"images of \d+x\d+ only"}
 
 
 def image(made: Light, batch: int = 1, turned: bool = False) -> Tensor:
