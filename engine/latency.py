@@ -64,11 +64,10 @@ def measure(
 ) -> Timing:
     """Time forward passes on noise of `size` (height, width), where the model's parameters are and in their dtype.
 
-    It takes about `seconds`, warm-up included; a slow model may take up to five times as long to reach `min_runs`, then
-    stops at the n that it has reached. There are at least one warm-up and one run. After every pass, `stop` is asked
-    and `progress` receives the share done, 0 to 1. Passes are timed one by one in seconds of `clock`, and the device is
-    synchronised before and after each; the images are already on the GPU. Raises ValueError for a model in training
-    mode or on the meta device, and whatever the model raises for a size that it does not support.
+    It takes about `seconds`, warm-up included; a slow model may take five times as long to reach `min_runs`. At least
+    one warm-up and one run are made. After every pass, `stop` is asked and `progress` receives the share done, 0 to 1.
+    Passes are timed one by one by `clock`, and the device, which already has the images, is synchronised around each.
+    Raises ValueError in training mode or on the meta device, and what the model raises for an unsupported size.
     """
     if min(seconds, min_runs, max_runs, batch) <= 0:
         raise ValueError("seconds, min_runs, max_runs and batch must be greater than zero.")

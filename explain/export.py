@@ -21,6 +21,7 @@ def facts(result: Explanation, image: int) -> dict[str, Any]:
         "score": result.score and result.score[image],
         "query": result.query,
         "seed": result.seed,
+        "cells": result.cells and {name: axis._asdict() for name, axis in result.cells._asdict().items()},
         "seconds": result.seconds,  # for all images of the call together
         "shape": list(result.raw.shape[1:]),
         "notes": result.notes,

@@ -1,7 +1,6 @@
 """Models for the tests: small ones of every kind, a light one of every family, and the rows of all goldens."""
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
@@ -15,7 +14,9 @@ from zoo.registry import source, variant
 GOLDENS = {
     row["name"]: row | {"file": family} for family in golden_file.families() for row in golden_file.read(family).rows
 }
-FAMILIES = sorted({source(name).stem for name in zoo.names()})
+FAMILIES: dict[str, list[str]] = {}  # the variants of each family file
+for _name in zoo.names():
+    FAMILIES.setdefault(source(_name).stem, []).append(_name)
 # One small variant for every readout and every kind of attention, with an image size, not square if possible.
 SMALL = {
     "resnet32_cifar": (32, 48),
@@ -47,6 +48,9 @@ FEW: dict[str, dict] = {
     "ablation": {"cells": 2},
 }
 
+# Fewer blocks, for tests that make many maps of one model: the blocks are all of one kind.
+SHORT: dict[str, dict] = {"swin_cifar": {"depths": (2, 2, 2)}, "vit_cifar": {"depth": 2}}
+
 
 def on_meta(name: str, **overrides: Any) -> zoo.Backbone:
     """A variant on the meta device: it has shapes, names and attributes, but no numbers."""
@@ -67,12 +71,14 @@ def noise(name: str, batch: int = 1) -> torch.Tensor:
     return torch.randn(batch, 3, *SMALL[name], generator=generator, dtype=torch.float64)
 
 
-def lightest(count: int) -> list[str]:
-    """The `count` variants with the fewest parameters of each family that has a golden."""
-    files: dict[str, list[str]] = {}
-    for name in sorted(GOLDENS, key=lambda name: int(GOLDENS[name]["parameters"])):
-        files.setdefault(GOLDENS[name]["file"], []).append(name)
-    return [name for names in files.values() for name in names[:count]]
+def lightest_first(family: str) -> list[str]:
+    """The variants of a family with a golden, or all if none has one, those with the fewest parameters first."""
+
+    def parameters(name: str) -> int:
+        return sum(p.numel() for p in on_meta(name).parameters())
+
+    recorded = {name: int(row["parameters"]) for name, row in GOLDENS.items() if row["file"] == family}
+    return sorted(recorded or FAMILIES[family], key=recorded.get if recorded else parameters)
 
 
 @dataclass(frozen=True)
@@ -88,17 +94,15 @@ class Light:
         return build(self.name, **self.overrides | overrides)
 
 
-@cache
-def light(family: str) -> Light:
-    """The lightest variant of a family, with the cut and image size of its golden; whole if there is no golden."""
-    names = [name for name in zoo.names() if source(name).stem == family]
-    goldens = [name for name in lightest(1) if name in names]
-    if goldens:
-        golden = golden_file.read(family)
-        (name,) = goldens
-        size, overrides = golden.size(name), golden.light(name)
-    else:
-        name, size, overrides = min(names, key=lambda name: zoo.cost(name).macs), None, {}
+def light(name: str) -> Light:
+    """A variant with the cut and the image size of its family's golden; whole if there is no golden."""
+    golden = golden_file.read(source(name).stem)
+    size = golden.size(name)
     if size is None:
-        size = (64, 96) if getattr(variant(name)[1], "img_size", None) is None else native_size(name)
-    return Light(name, overrides, *size)
+        size = (64, 96) if variant(name)[1].img_size is None else native_size(name)
+    return Light(name, golden.light(name), *size)
+
+
+def light_names() -> list[str]:
+    """The lightest variant of every family, and those that its golden lists as unlike it."""
+    return [name for family in FAMILIES for name in (lightest_first(family)[0], *golden_file.read(family).unlike)]

@@ -15,14 +15,19 @@ def _bank() -> Tensor:
     return torch.randn(BANK, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
+def start(key: str) -> int:
+    """The place in the bank at which the noise of a key begins."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big") % BANK
+
+
 def _noise(key: str, shape: torch.Size) -> Tensor:
     """Read the bank, as a ring, from a place that depends on the key."""
     noise = torch.empty(shape, dtype=torch.float64)
-    left, start = noise.view(-1), int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big") % BANK
+    left, place = noise.view(-1), start(key)
     while len(left):
-        part = _bank()[start : start + len(left)]
+        part = _bank()[place : place + len(left)]
         left[: len(part)] = part
-        left, start = left[len(part) :], 0
+        left, place = left[len(part) :], 0
     return noise
 
 

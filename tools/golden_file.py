@@ -8,6 +8,7 @@ A file begins with lines written by hand, which tools/golden.py keeps when it re
     # cut: {"depth": 2}           what makes a large variant small: the reference's arguments and our config's fields
     # cut: {"embed_dim": "16 a head"} -> {"dim": "16 a head"}       the same, if their names differ
     # light: {"depth": 2}         fields of our config for tests without the reference, if `cut` is not enough
+    # unlike: resnet50_gn         variants that differ from the lightest in structure, for tests of every family
     # bench: resnet50             the architectures of this family that tools/bench.py times
 
 A pattern after the word, as in `# cut *_pruned: {}`, restricts a line to the variants that match it; if several lines
@@ -25,7 +26,7 @@ from typing import Any
 from zoo.registry import variant
 
 GOLDENS = Path(__file__).parent.parent / "tests" / "goldens"
-LINE = re.compile(r"# (size|img_size|cut|light|bench)(?: (\S+))?: (.+)")
+LINE = re.compile(r"# (size|img_size|cut|light|unlike|bench)(?: (\S+))?: (.+)")
 PATCHES, A_HEAD = (
     " patches",
     " a head",
@@ -51,6 +52,11 @@ class Golden:
     def bench(self) -> list[str]:
         """The architectures to time."""
         return (self.says("bench", "") or "").split()
+
+    @property
+    def unlike(self) -> list[str]:
+        """The variants that tests of every family use besides the lightest."""
+        return (self.says("unlike", "") or "").split()
 
     def size(self, name: str) -> tuple[int, int] | None:
         """Height and width of the input image in pixels; None for the variant's own."""

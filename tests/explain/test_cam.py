@@ -63,7 +63,7 @@ def test_score_cam_is_the_papers_loop():
     rises = []
     with torch.inference_mode():
         for channel in a:
-            mask = (channel - channel.min()) / ((channel.max() - channel.min()) or 1)  # a dead channel masks everything
+            mask = (channel - channel.min()) / ((channel.max() - channel.min()).item() or 1)
             mask = F.interpolate(mask[None, None], x.shape[2:], mode="bilinear")
             rises.append(model(x * mask)[0, 4] - model(torch.zeros_like(x))[0, 4])
     weight = torch.stack(rises).softmax(0)

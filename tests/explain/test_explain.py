@@ -10,7 +10,7 @@ import explain
 from explain.attention import carry, readout_mass
 from explain.cam import grad_cam, hires_cam
 from explain.features import principal_components
-from tests.models import FEW, SMALL, WITH_ATTENTION, build, noise, on_meta
+from tests.models import FEW, SHORT, SMALL, WITH_ATTENTION, build, noise, on_meta
 from zoo.probe import Grid, frozen_norm, probe, whole
 
 MEAN = [name for name in SMALL if on_meta(name).num_classes and on_meta(name).readout in ("mean", "norm_mean")]
@@ -157,20 +157,6 @@ def test_a_change_in_one_place_of_the_image_shows_in_that_place_of_the_tap(name)
         assert max(abs(found[0] - row), abs(found[1] - col)) <= 1
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_every_method_runs_or_says_why_not(name):
-    model, x = build(name), noise(name)
-    for offer in explain.available(model):
-        if offer.ok:
-            result = explain.explain(model, x, offer.method.key, **FEW.get(offer.method.key, {}))
-            assert result.raw.shape[0] == 1
-            assert result.raw.isfinite().all()
-        else:
-            assert offer.reason.endswith(".")
-            with pytest.raises(explain.ExplanationError, match=r"\.$"):
-                explain.explain(model, x, offer.method.key)
-
-
 def test_every_method_says_what_it_costs():
     assert all(m.cost.endswith(("forward", "forwards", "channel")) for m in explain.METHODS.values())
 
@@ -213,14 +199,14 @@ def test_all_images_share_one_basis():
 
 @pytest.mark.parametrize("name", ["swin_cifar", "vit_cifar"])
 def test_a_map_does_not_depend_on_the_rest_of_the_batch(name):
-    model, x = build(name), noise(name, batch=3)
+    model, x = build(name, **SHORT[name]), noise(name, batch=2)
     for method in (offer.method for offer in explain.available(model) if offer.ok):
         if method.key == "pca":  # all images share one basis
             continue
         few = FEW.get(method.key, {})
-        options = {"target": [1, 2, 3]} if method.by_class else {}
+        options = {"target": [1, 2]} if method.by_class else {}
         together = explain.explain(model, x, method.key, **options, **few).raw
-        for i in range(3):
+        for i in range(2):
             options = {"target": i + 1} if method.by_class else {}
             alone = explain.explain(model, x[i : i + 1], method.key, **options, **few).raw
             torch.testing.assert_close(together[i], alone[0], rtol=1e-9, atol=1e-12)
@@ -242,7 +228,7 @@ def test_a_contrast_gives_the_difference_of_two_maps():
 
 
 def test_threads_that_share_a_model_get_the_same_maps_as_one_thread():
-    model = build("vit_cifar")
+    model = build("vit_cifar", **SHORT["vit_cifar"])
     methods = [offer.method.key for offer in explain.available(model) if offer.ok]
     jobs = [(method, noise("vit_cifar") * (i + 1)) for i, method in enumerate(methods)]
     serial = [explain.explain(model, x, method, **FEW.get(method, {})).raw for method, x in jobs]
@@ -263,7 +249,7 @@ def test_threads_that_share_a_model_get_the_same_maps_as_one_thread():
 
 @pytest.mark.parametrize("name", ["swin_cifar", "vit_cifar", "resnet32_cifar"])
 def test_explaining_does_not_change_the_model(name):
-    model, x = build(name), noise(name)
+    model, x = build(name, **SHORT.get(name, {})), noise(name)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     for method in (offer.method.key for offer in explain.available(model) if offer.ok):
         explain.explain(model, x, method, **FEW.get(method, {}))

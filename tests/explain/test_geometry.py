@@ -7,10 +7,9 @@ from torch.overrides import TorchFunctionMode
 
 import explain
 import zoo
-from tests.models import GOLDENS, SMALL, WITH_ATTENTION, build, noise
+from tests.models import SMALL, WITH_ATTENTION, build, light, light_names, noise, on_meta
 from tools.fill import noise_image
 from zoo.probe import AttentionRecord, Geometry, Grid, attention, probe, tap, whole
-from zoo.registry import variant
 
 
 class Products(TorchFunctionMode):
@@ -34,24 +33,16 @@ def scatter(x: Tensor, index: Tensor, tokens: int) -> Tensor:
     return out[:, :tokens]
 
 
-def smallest_of_each_file() -> list[str]:
-    """The variant with the fewest parameters of every family file with attention."""
-    files: dict[str, str] = {}
-    for name in sorted(GOLDENS, key=lambda name: int(GOLDENS[name]["parameters"])):
-        if GOLDENS[name]["file"] not in files and variant(name)[0].no_attention is None:
-            with torch.device("meta"):
-                attends = zoo.create(name).no_attention is None
-            if attends:
-                files[GOLDENS[name]["file"]] = name
-    return list(files.values())
+def light_that_attends() -> list[str]:
+    return [name for name in light_names() if on_meta(name).no_attention is None]
 
 
-@pytest.mark.parametrize("name", sorted({*WITH_ATTENTION, *smallest_of_each_file()}))
+@pytest.mark.parametrize("name", sorted({*WITH_ATTENTION, *light_that_attends()}))
 def test_recorded_weights_times_values_are_what_each_layer_computed(name):
     """Compared for queries that see no padding: values read outside the image belong to no token."""
-    large = name in GOLDENS and int(GOLDENS[name]["parameters"]) > 40e6
-    model = build(name, **({"depth": 2} if large else {}))
-    x = noise(name) if name in SMALL else noise_image(1, int(GOLDENS[name]["height"]), int(GOLDENS[name]["width"]))
+    made = light(name)
+    model = build(name) if name in SMALL else made.build()
+    x = noise(name) if name in SMALL else noise_image(1, made.height, made.width)
     with torch.inference_mode(), Products() as products, probe(attention=whole) as seen:
         model(x)
     products_of = {id(left): (right, out) for left, right, out in products.seen}

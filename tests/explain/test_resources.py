@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import explain
-from tests.models import FEW, build, noise
+from tests.models import FEW, SHORT, build, noise
 
 CALLS = 30
 STATM = Path("/proc/self/statm")
@@ -26,7 +26,7 @@ def live_tensors() -> int:
 
 @pytest.mark.parametrize("name", ["resnet32_cifar", "swin_cifar", "vit_cifar"])
 def test_no_call_leaks_a_tensor(name):
-    model, x = build(name), noise(name)
+    model, x = build(name, **SHORT.get(name, {})), noise(name)
     methods = [offer.method.key for offer in explain.available(model) if offer.ok]
 
     def explain_all() -> int:

@@ -27,7 +27,7 @@ def test_records_rebuild_what_the_layer_computed(kind, grid):
     (record,) = seen.attention
     values = layer.qkv(x).chunk(3, -1)[2] if kind is TalkingHeadsAttention else layer.v(x)
     for i in range(2):
-        read = record.dense(i) @ values[i].unflatten(1, (3, -1)).transpose(0, 1)
+        read = (record.dense(i) @ values[i].unflatten(1, (3, -1)).transpose(0, 1))[:, record.geometry.asks]
         torch.testing.assert_close(layer.proj(read.transpose(0, 1).flatten(1)), y[i], rtol=0, atol=1e-12)
 
 
@@ -47,7 +47,8 @@ def test_geometry_of_both_parts():
     with torch.inference_mode(), probe(taps={"cam", "stage5", "stage6"}, attention=whole) as seen:
         model(x)
     shapes = [tuple(record.dense().shape) for record in seen.attention]
-    assert shapes == [(4, 96, 96)] * 5 + [(4, 1, 97)] * 2
+    assert shapes == [(4, 96, 96)] * 5 + [(4, 97, 97)] * 2
+    assert [int(record.geometry.asks.sum()) for record in seen.attention] == [96] * 5 + [1] * 2  # the class token alone
     assert torch.equal(seen.taps["cam"].value, seen.taps["stage5"].value)
     assert seen.taps["cam"].grid == GRID
     patches = seen.taps["stage6"].value[:, 1:]  # class blocks do not change them

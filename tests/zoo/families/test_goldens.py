@@ -7,7 +7,7 @@ import torch
 
 import zoo
 from tests.models import GOLDENS, on_meta
-from tools.fill import fill, noise_image, signature
+from tools.fill import fill, noise_image, signature, start
 
 OWN = [
     name for name in zoo.names() if name.endswith("_cifar")
@@ -24,6 +24,9 @@ def test_keys_and_shapes(name):
     model = on_meta(name)
     assert signature(model.state_dict()) == row["keys"]
     assert sum(p.numel() for p in model.parameters()) == int(row["parameters"])
+    # Two weights of one shape whose noise began at the same place would be equal, and a swap would not be noticed.
+    filled = [(start(k), v.shape) for k, v in model.state_dict().items() if v.is_floating_point()]
+    assert len(filled) == len(set(filled))
 
 
 @pytest.mark.parametrize("name", GOLDENS)

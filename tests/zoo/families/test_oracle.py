@@ -10,17 +10,18 @@ import pytest
 import torch
 
 import zoo
-from tests.models import GOLDENS, lightest
+from tests.models import lightest_first
 from tools import golden_file
 from tools.fill import noise_image
+from zoo.registry import source
 
 oracle = pytest.importorskip("tools.oracle", exc_type=ImportError)
 pytestmark = pytest.mark.oracle
 
 
-@pytest.mark.parametrize("name", lightest(2))
+@pytest.mark.parametrize("name", [name for family in golden_file.families() for name in lightest_first(family)[:2]])
 def test_equal_to_timm(name):
-    golden = golden_file.read(GOLDENS[name]["file"])
+    golden = golden_file.read(source(name).stem)
     whole = oracle.reference(name)
     height, width = golden.size(name) or whole.pretrained_cfg["input_size"][1:]
     theirs, ours = golden.cut(name) or ({}, {})
