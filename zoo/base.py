@@ -67,3 +67,14 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
+
+
+class MeanReadout(Backbone):
+    """A Backbone whose last layer, `classifier_key`, reads the mean of the features (B, C, H, W) after `self.drop`."""
+
+    readout = "mean"
+    drop: nn.Module
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        x = self.drop(x.mean((2, 3)))
+        return x if pre_logits else self.get_submodule(self.classifier_key)(x)

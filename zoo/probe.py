@@ -10,10 +10,10 @@ and there is nothing to remove afterwards.
 """
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -61,6 +61,12 @@ class Geometry:
         """Every token attends to every token."""
         index = torch.arange(grid.tokens)[None]
         return cls(index, index, grid, grid)
+
+    @classmethod
+    def one_query(cls, grid: Grid, start: int = 0) -> "Geometry":
+        """One query, which is no token of the grid, reads its tokens from `start` on."""
+        query, keys = torch.zeros(1, 1, dtype=torch.long), torch.arange(start, grid.tokens)[None]
+        return cls(query, keys, Grid(1, 0, 0), grid)
 
     @property
     def seats(self) -> Tensor:
@@ -187,7 +193,6 @@ class Probe:
 # Cells follow from a model's structure and the image's size alone: the first look at a size notes them for the others.
 _CELLS: WeakKeyDictionary[nn.Module, dict[tuple[int, int], dict[str | int, Cells | None]]] = WeakKeyDictionary()
 
-
 _PROBE: ContextVar[Probe | None] = ContextVar("zoo_probe", default=None)
 _FREEZE_NORM: ContextVar[bool] = ContextVar("zoo_freeze_norm", default=False)
 _FREEZE_ATTENTION: ContextVar[bool] = ContextVar("zoo_freeze_attention", default=False)
@@ -221,38 +226,33 @@ def probe(
         known = _CELLS.setdefault(model, {})
         seen.cells = known.get(size, {})
         seen.follow = None if seen.cells else Follow(image)
-    token = _PROBE.set(seen)
-    try:
-        with seen.follow or nullcontext():
-            yield seen
-        if any(seen.cells.values()):  # the whole pass was followed
-            known[size] = seen.cells
-    finally:
-        _PROBE.reset(token)
+    with _during(_PROBE, seen), seen.follow or nullcontext():
+        yield seen
+    if any(seen.cells.values()):  # the whole pass was followed
+        known[size] = seen.cells
 
 
-@contextmanager
-def frozen_norm() -> Iterator[None]:
+def frozen_norm() -> AbstractContextManager[None]:
     """Treat each layer norm's deviation as a constant when differentiating.
 
     A layer norm does not change when its input is scaled, so gradient x input sums to zero in front of it. With the
     deviation held fixed it is linear, and the sum is the logit less a constant (Ali et al. 2022, arXiv:2202.07304).
     """
-    token = _FREEZE_NORM.set(True)
-    try:
-        yield
-    finally:
-        _FREEZE_NORM.reset(token)
+    return _during(_FREEZE_NORM, True)
+
+
+def frozen_attention() -> AbstractContextManager[None]:
+    """Treat attention weights as constants when differentiating: attention is then linear in its values (as above)."""
+    return _during(_FREEZE_ATTENTION, True)
 
 
 @contextmanager
-def frozen_attention() -> Iterator[None]:
-    """Treat attention weights as constants when differentiating: attention is then linear in its values (as above)."""
-    token = _FREEZE_ATTENTION.set(True)
+def _during(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    token = variable.set(value)
     try:
         yield
     finally:
-        _FREEZE_ATTENTION.reset(token)
+        variable.reset(token)
 
 
 def _leaf(x: Tensor, seen: Probe) -> Tensor:

@@ -56,21 +56,19 @@ class Config(base.Config):
     width: float = 1.0  # times 64, 128, 256, 512: channels inside the blocks, which give four times as many
 
 
-def shortcut(dim_in: int, dim: int, halve: bool) -> nn.Sequential:
-    """(B, dim_in, H, W) -> (B, dim, H, W), or half the grid."""
-    pool = HalveByMean() if halve else nn.Identity()
-    return nn.Sequential(OrderedDict(pool=pool, conv=ConvNorm(dim_in, dim, 1)))
-
-
 class Bottleneck(nn.Module):
     """(B, dim_in, H, W) -> (B, 4 * dim, H, W), or half the grid."""
 
     def __init__(self, dim_in: int, dim: int, halve: bool, drop_path: float):
         super().__init__()
-        self.shortcut = shortcut(dim_in, 4 * dim, halve) if dim_in != 4 * dim else nn.Identity()
+        pool = HalveByMean if halve else nn.Identity
+        self.shortcut = nn.Sequential()
+        if dim_in != 4 * dim:
+            self.shortcut.add_module("pool", pool())
+            self.shortcut.add_module("conv", ConvNorm(dim_in, 4 * dim, 1))
         self.conv1_1x1 = ConvNorm(dim_in, dim, 1, act=RELU)
         self.conv2_kxk = ConvNorm(dim, dim, 3, act=RELU)
-        self.halve = HalveByMean() if halve else nn.Identity()
+        self.halve = pool()
         self.conv3_1x1 = ConvNorm(dim, 4 * dim, 1)
         self.drop_path = DropPath(drop_path)
 
@@ -102,12 +100,8 @@ class AttentionPool2d(nn.Module):
         x = x + resize_positions(self.pos_embed[None], self.table_grid, grid.shape, prefix=1)
         parts = self.q(x[:, :1]), self.k(x), self.v(x)
         q, k, v = (part.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for part in parts)  # (B, h, N, d) each
-
-        def geometry() -> Geometry:
-            query, keys = torch.zeros(1, 1, dtype=torch.long), torch.arange(grid.tokens)[None]
-            return Geometry(query, keys, Grid(1, 0, 0), grid)
-
-        x = self.drop(attention(q, k, v, layer=self, geometry=geometry).transpose(1, 2).flatten(1))
+        x = attention(q, k, v, layer=self, geometry=lambda: Geometry.one_query(grid))
+        x = self.drop(x.transpose(1, 2).flatten(1))
         return x if pre_logits else self.proj(x)
 
 

@@ -132,15 +132,8 @@ class Eva(ViT):
             return [None] * len(self.blocks)
         return [rotary_turns(self.rotary, grid, self.head_dim, dtype, x.device)] * len(self.blocks)
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Grid]:
-        """(B, 3, H, W) -> tokens (B, N, dim) after the last norm, and where they stand."""
-        x, grid = self.embed(x)
-        by_token = self.readout == "token"
-        for i, (block, turns) in enumerate(zip(self.blocks, self.turns(grid, x), strict=True), 1):
-            x = block(x, grid, turns, last=i == len(self.blocks) and by_token)
-            x = tap(f"stage{i}", x, "NLC", grid)
-        x = self.norm(x)
-        return (x if by_token else tap("cam", x, "NLC", grid)), grid
+    def extras(self, grid: Grid, x: Tensor) -> Sequence[tuple[Any, ...]]:
+        return [(turns,) for turns in self.turns(grid, x)]
 
 
 BIASED_KEYS = partial(Attention, biased="qkv")

@@ -14,7 +14,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from zoo import base
-from zoo.base import CONVOLUTIONS, Backbone
+from zoo.base import CONVOLUTIONS, MeanReadout
 from zoo.layers.conv import conv
 from zoo.layers.head import classifier
 from zoo.layers.mbconv import Inverted, Separable
@@ -37,10 +37,9 @@ class Config(base.Config):
     head_dim: int = 1280  # channels of the last conv
 
 
-class MobileNetV2(Backbone):
+class MobileNetV2(MeanReadout):
     """Image (B, 3, H, W) -> features (B, head_dim, H/32, W/32) -> logits (B, num_classes)."""
 
-    readout = "mean"
     classifier_key = "classifier"
     no_attention = CONVOLUTIONS
 
@@ -60,10 +59,6 @@ class MobileNetV2(Backbone):
         for i, stage in enumerate(self.blocks, 1):
             x = tap(f"stage{i}", stage(x), "NCHW")
         return tap("cam", self.bn2(self.conv_head(x)), "NCHW")
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        x = self.drop(x.mean((2, 3)))
-        return x if pre_logits else self.classifier(x)
 
 
 STAGES = (

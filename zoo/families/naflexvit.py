@@ -36,7 +36,6 @@ from zoo.registry import register
 
 Patches = Mapping[str, Tensor]  # what zoo.preprocess.preprocess_native gives
 
-
 PATCH = 16  # side of a patch, pixels
 
 

@@ -19,7 +19,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from zoo import base
-from zoo.base import CHANNEL_GATES, CONVOLUTIONS, Backbone
+from zoo.base import CHANNEL_GATES, CONVOLUTIONS, MeanReadout
 from zoo.layers.conv import conv
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import classifier
@@ -148,10 +148,9 @@ def stem(cfg: Config) -> nn.Module:
     return nn.Sequential(*first, conv(one, two, 3), cfg.norm(two), nn.ReLU(inplace=True), conv(two, three, 3))
 
 
-class ResNet(Backbone):
+class ResNet(MeanReadout):
     """Image (B, 3, H, W) -> features (B, num_features, H/32, W/32), rounded up -> logits (B, num_classes)."""
 
-    readout = "mean"
     classifier_key = "fc"
 
     def __init__(self, cfg: Config):
@@ -173,10 +172,6 @@ class ResNet(Backbone):
         for i in (1, 2, 3, 4):
             x = tap(f"stage{i}", self.get_submodule(f"layer{i}")(x), "NCHW")
         return tap("cam", x, "NCHW")
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        x = self.drop(x.mean((2, 3)))
-        return x if pre_logits else self.fc(x)
 
 
 BASIC = (False,) * 4

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo import base
-from zoo.base import CONVOLUTIONS, Backbone
+from zoo.base import CONVOLUTIONS, MeanReadout
 from zoo.layers.conv import conv
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import classifier
@@ -49,10 +49,9 @@ class Block(nn.Module):
         return F.relu(x + y)
 
 
-class CifarResNet(Backbone):
+class CifarResNet(MeanReadout):
     """Image (B, 3, H, W) -> features (B, 4 * width, H/4, W/4) -> logits (B, num_classes)."""
 
-    readout = "mean"
     classifier_key = "fc"
     no_attention = CONVOLUTIONS
 
@@ -76,10 +75,6 @@ class CifarResNet(Backbone):
         for i in (1, 2, 3):
             x = tap(f"stage{i}", self.get_submodule(f"layer{i}")(x), "NCHW")
         return tap("cam", x, "NCHW")
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        x = self.drop(x.mean((2, 3)))
-        return x if pre_logits else self.fc(x)
 
 
 cifar = partial(Config, num_classes=10, img_size=32)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from zoo import base
 from zoo.base import Backbone
+from zoo.layers.adapt import Layout
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.embed import PatchEmbed
 from zoo.layers.head import ClassifierHead
@@ -129,6 +130,8 @@ class Swin(Backbone):
     """Image (B, 3, H, W) -> features (B, H/32, W/32, num_features) -> logits (B, num_classes)."""
 
     readout = "norm_mean"
+    # The indices and masks in published files follow from the sizes.
+    layouts = (Layout(unused=r"relative_position_index$|attn_mask$"),)
 
     def __init__(self, cfg: Config):
         super().__init__()
@@ -149,12 +152,6 @@ class Swin(Backbone):
             if table is not None:
                 sides[i] = table_side(table)
         return super().fit(cfg, state_dict) | {"window": tuple(sides)}
-
-    @classmethod
-    def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Leave out what published files hold too and the sizes alone tell: indices and masks."""
-        known = ("relative_position_index", "attn_mask")
-        return {key: value for key, value in state_dict.items() if not key.endswith(known)}
 
     def forward_features(self, x: Tensor) -> Tensor:
         x = self.patch_embed(x)

@@ -9,12 +9,13 @@ Attention pooling: Zhai et al. 2022, arXiv:2106.04560. Registers: Darcet et al. 
 giants are I-JEPA's (Assran et al. 2023, arXiv:2301.08243). The test_ sizes are timm's own (Ross Wightman).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo import base
@@ -166,22 +167,22 @@ class ViT(Backbone):
         x = self.patch_embed(x)
         grid = Grid(self.prefix, *x.shape[2:])
         x = x.flatten(2).transpose(1, 2)
-        prefix = [token.expand(len(x), -1, -1) for token in self.prefix_tokens()]
-        if self.pos_embed is None:
-            return self.norm_pre(torch.cat([*prefix, x], 1)), grid
-        places = resize_positions(self.pos_embed, self.table_grid, grid.shape, self.placed_prefix)
-        if self.placed_prefix:
-            x = torch.cat([*prefix, x], 1) + places
-        else:
-            x = torch.cat([*prefix, x + places], 1)
+        x = torch.cat([*(token.expand(len(x), -1, -1) for token in self.prefix_tokens()), x], 1)
+        if self.pos_embed is not None:
+            places = resize_positions(self.pos_embed, self.table_grid, grid.shape, self.placed_prefix)
+            x = x + F.pad(places, (0, 0, self.prefix - self.placed_prefix, 0))
         return self.norm_pre(x), grid
+
+    def extras(self, grid: Grid, x: Tensor) -> Sequence[tuple[Any, ...]]:
+        """What each block takes besides the tokens x and their grid."""
+        return [()] * len(self.blocks)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Grid]:
         """(B, 3, H, W) -> tokens (B, N, dim) after the last norm, and where they stand."""
         x, grid = self.embed(x)
         by_token = self.readout == "token"
-        for i, block in enumerate(self.blocks, 1):
-            x = block(x, grid, last=i == len(self.blocks) and by_token)
+        for i, (block, more) in enumerate(zip(self.blocks, self.extras(grid, x), strict=True), 1):
+            x = block(x, grid, *more, last=i == len(self.blocks) and by_token)
             x = tap(f"stage{self.conv_stages + i}", x, "NLC", grid)
         x = self.norm(x)
         return (x if by_token else tap("cam", x, "NLC", grid)), grid

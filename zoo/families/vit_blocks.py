@@ -142,17 +142,12 @@ class Difference(nn.Module):
     A layer that uses it owns these parameters under their plain names, so it inherits from this.
     """
 
-    lambda_q1: nn.Parameter
-    lambda_k1: nn.Parameter
-    lambda_q2: nn.Parameter
-    lambda_k2: nn.Parameter
-
     def setup(self, index: int, dim: int, num_heads: int) -> None:
         half = dim // num_heads // 2
         self.num_heads = num_heads
         self.start = 0.8 - 0.6 * math.exp(-0.3 * index)
-        for name in ("lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2"):
-            self.register_parameter(name, nn.Parameter(0.1 * torch.randn(half)))
+        self.lambda_q1, self.lambda_k1 = (nn.Parameter(0.1 * torch.randn(half)) for _ in "qk")
+        self.lambda_q2, self.lambda_k2 = (nn.Parameter(0.1 * torch.randn(half)) for _ in "qk")
         self.sub_norm = RmsNorm(2 * half, eps=1e-5)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:

@@ -92,17 +92,13 @@ class ConvStages(nn.Module):
         return self.pool(x)
 
 
-class ConvEmbed(nn.Module):
+class ConvEmbed(nn.Sequential):
     """Patches of 16x16 by two stages of `dims` channels. (B, 3, H, W) -> (B, dim, ceil(H/16), ceil(W/16))."""
 
     stages = len(DEPTHS)
 
     def __init__(self, patch: int, dim: int, dims: tuple[int, int]):
-        super().__init__()
-        self.backbone = ConvStages(dim, dims)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.backbone(x)
+        super().__init__(OrderedDict(backbone=ConvStages(dim, dims)))
 
 
 TOKENS = Tokens(class_token=False)

@@ -47,16 +47,9 @@ class AttentionPool(nn.Module):
 
     def forward(self, x: Tensor, grid: Grid, bias: Tensor | None = None) -> Tensor:
         start = grid.prefix if self.skip_prefix else 0
-        q = (
-            self.q(self.latent).expand(len(x), -1, -1).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-        )  # (B, h, 1, d)
-        k, v = self.kv(x[:, start:]).unflatten(2, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-
-        def geometry() -> Geometry:
-            keys = torch.arange(start, grid.tokens)[None]
-            return Geometry(torch.zeros(1, 1, dtype=torch.long), keys, Grid(1, 0, 0), grid)
-
+        q = self.q(self.latent).expand(len(x), -1, -1).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        k, v = self.kv(x[:, start:]).unflatten(2, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (B, h, N, d) each
         bias = None if bias is None else bias[..., start:]
-        x = attention(q, k, v, layer=self, geometry=geometry, bias=bias).transpose(1, 2).flatten(1)
-        x = self.proj(x)
+        x = attention(q, k, v, layer=self, geometry=lambda: Geometry.one_query(grid, start), bias=bias)
+        x = self.proj(x.transpose(1, 2).flatten(1))
         return x + self.mlp(self.norm(x))

@@ -63,7 +63,7 @@ class AxialRotary:
         y, x = (torch.arange(n, dtype=torch.float32, device="cpu") + self.start for n in grid.shape)
         if self.reference is not None:
             y, x = y / grid.height * self.reference, x / grid.width * self.reference
-        places = _places(y, x)
+        places = torch.cartesian_prod(y, x)  # row and column of every patch: (H * W, 2)
         speeds = 1 / _periods(self.temperature, dim // 4)
         angles = (places.flip(1) if self.columns_first else places)[:, :, None] * speeds
         return _neighbour_turns(_skip_prefix(angles.flatten(1), grid)[:, None], dtype)
@@ -75,7 +75,7 @@ class CentredRotary:
 
     def turns(self, grid: Grid, dim: int, dtype: torch.dtype) -> HalfTurns:
         y, x = (2 * (torch.arange(0.5, n, dtype=torch.float32, device="cpu") / n) - 1 for n in grid.shape)
-        places, periods = _places(y, x).to(dtype), _periods(100.0, dim // 4).to(dtype)
+        places, periods = torch.cartesian_prod(y, x).to(dtype), _periods(100.0, dim // 4).to(dtype)
         angles = _skip_prefix((2 * math.pi * places[:, :, None] / periods).flatten(1), grid)[:, None]
         return HalfTurns(angles.cos().repeat(1, 1, 2), angles.sin())
 
@@ -94,7 +94,7 @@ class MixedRotary(nn.Module):
     def forward(self, grid: Grid, dtype: torch.dtype) -> list[Turns]:
         """Give each block its turns."""
         y, x = (torch.arange(n, dtype=torch.float32, device=self.freqs.device) for n in grid.shape)
-        y, x = _places(y, x)[:, :, None, None].unbind(1)
+        y, x = torch.cartesian_prod(y, x)[:, :, None, None].unbind(1)
         per_column, per_row = self.freqs.float()[:, :, None]  # (depth, 1, h, d / 2)
         return [_neighbour_turns(_skip_prefix(angles, grid), dtype) for angles in x * per_column + y * per_row]
 
@@ -112,11 +112,6 @@ def rotary_turns(
 def _periods(temperature: float, count: int) -> Tensor:
     """From 1 up to almost `temperature`, evenly in the exponent. (count,)."""
     return temperature ** (torch.arange(count, dtype=torch.float32, device="cpu") / count)
-
-
-def _places(y: Tensor, x: Tensor) -> Tensor:
-    """Row and column of every cell, by rows. (H,), (W,) -> (H * W, 2)."""
-    return torch.cartesian_prod(y, x)
 
 
 def _skip_prefix(angles: Tensor, grid: Grid) -> Tensor:
