@@ -1,12 +1,12 @@
-"""CLIP's other image encoder: a ResNet that halves by means, read out by attention in place of the mean.
+"""CLIP's other image encoder: a ResNet that halves its grid by means and ends in attention pooling.
 
-    image -> three 3x3 convs, 2x2 mean (H/4) -> 4 stages of bottlenecks (H/32) -> the grid's mean before it, + places
-    -> the mean asks, it and every place answer -> the space that words share
+    image -> three 3x3 convs, 2x2 mean (H/4) -> 4 stages of bottlenecks (H/32) -> [mean of the grid, grid] + positions
+    -> attention, with the mean as the only query -> the embedding space shared with text
 
 Every stride but the stem's first is a 2x2 mean: after the 3x3 conv of a branch, before the 1x1 conv of its shortcut.
 Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision", arXiv:2103.00020, section
-2.4. x4, x16 and x64 take about so many times the work of a ResNet-50. The gap rows are timm's: the trunk alone, read
-out by the mean.
+2.4. x4, x16 and x64 cost about that many times a ResNet-50. The gap rows are timm's: the trunk alone, read out by
+the mean.
 """
 
 import math
@@ -31,7 +31,7 @@ from zoo.registry import register
 
 HEAD_DIM = 64
 RELU = partial(nn.ReLU, inplace=True)
-OPENAI = Layout(  # a text encoder lies beside the images'
+OPENAI = Layout(  # the file also holds a text encoder
     marker=r"^visual\.conv1\.weight$",
     under=r"visual\.",
     renamed=(
@@ -53,7 +53,7 @@ class Config(base.Config):
     """What tells one CLIP ResNet from another."""
 
     depths: tuple[int, ...]  # blocks in each stage
-    width: float = 1.0  # times 64, 128, 256, 512: channels inside the blocks, which give four times as many
+    width: float = 1.0  # times 64, 128, 256, 512: channels inside the blocks, which output four times as many
 
 
 class Bottleneck(nn.Module):
@@ -80,9 +80,9 @@ class Bottleneck(nn.Module):
 
 
 class AttentionPool2d(nn.Module):
-    """The mean of the grid asks, it and every place answer. (B, C, H, W) -> (B, num_classes).
+    """The mean of the grid is the query; it and every position are keys. (B, C, H, W) -> (B, num_classes).
 
-    `side` is that of the grid that the position table was learned on; for another it is resized.
+    The position table was learned on a grid of side x side; for another grid it is resized.
     """
 
     def __init__(self, dim: int, side: int, num_classes: int, drop: float = 0.0):
@@ -106,7 +106,7 @@ class AttentionPool2d(nn.Module):
 
 
 class ClipResNet(Backbone):
-    """Image (B, 3, H, W) -> features (B, num_features, H/32, W/32) -> what it says in words' space (B, num_classes).
+    """Image (B, 3, H, W) -> features (B, num_features, H/32, W/32) -> embedding (B, num_classes).
 
     Any H and W that 32 divides: the position table is resized to the grid.
     """
@@ -144,7 +144,7 @@ class ClipResNet(Backbone):
 
     @classmethod
     def fit(cls, cfg: Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
-        """Read off the number of classes and, from the rows of the position table, the (square) image's size."""
+        """Read the number of classes and, from the rows of the position table, the (square) image's size."""
         fitted, table = super().fit(cfg, state_dict), state_dict.get("head.pos_embed")
         return fitted if table is None else fitted | {"img_size": 32 * math.isqrt(len(table) - 1)}
 

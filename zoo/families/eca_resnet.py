@@ -1,4 +1,4 @@
-"""ECA-ResNet: a ResNet whose every branch ends in gates that cost next to nothing, one short 1d conv over the channels.
+"""ECA-ResNet: a ResNet with very cheap gates at the end of every branch, one short 1d conv over the channels.
 
     branch -> convs -> gates: mean over the grid, 1d conv along the channels, sigmoid -> each channel times its gate
 

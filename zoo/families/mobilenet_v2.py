@@ -1,4 +1,4 @@
-"""MobileNet-V2: blocks that are thin where they add up and wide inside, where a cheap depthwise conv looks around.
+"""MobileNet-V2: blocks that are narrow at their ends and wide inside, where a cheap depthwise conv mixes positions.
 
     image -> 3x3 conv -> 7 stages of blocks -> 1x1 conv to 1280 channels -> mean -> fc
     block -> 1x1 conv to 6 times the channels -> 3x3 depthwise conv -> 1x1 conv back, linear -> + shortcut
@@ -79,12 +79,12 @@ CIFAR_STAGES = (
 
 
 def wide(width: float) -> Config:
-    """The paper's width multiplier; the last conv never gets narrower."""
+    """The paper's width multiplier; the last conv never becomes narrower."""
     return Config(scaled(STAGES, width), make_divisible(32 * width), head_dim=max(1280, make_divisible(1280 * width)))
 
 
 def deep(width: float, depth: float) -> Config:
-    """Wider and deeper between the two ends, which stay as they are."""
+    """Wider and deeper, except for the first and last stage."""
     return Config(scaled(STAGES, width, depth, keep_end_depths=True))
 
 

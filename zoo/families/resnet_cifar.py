@@ -1,4 +1,4 @@
-"""ResNet for CIFAR: the 32x32 ResNets of the original paper, thin and deep, with shortcuts that hold no weights.
+"""ResNet for CIFAR: the 32x32 ResNets of the original paper, thin and deep, with shortcuts that have no weights.
 
     image -> 3x3 conv -> 3 stages of n blocks at 16, 32, 64 channels on a grid of 32, 16, 8 -> mean -> fc
     block -> 3x3 conv, bn, relu -> 3x3 conv, bn -> + shortcut -> relu
@@ -59,7 +59,7 @@ class CifarResNet(MeanReadout):
         super().__init__()
         n, remainder = divmod(cfg.depth - 2, 6)
         if remainder:
-            raise ValueError(f"A CIFAR ResNet has 6n + 2 layers; {cfg.depth} is not of that form.")
+            raise ValueError(f"A CIFAR ResNet has 6n + 2 layers, not {cfg.depth}: choose 20, 32, 44, 56 or 110.")
         dims = [cfg.width, 2 * cfg.width, 4 * cfg.width]
         self.num_features, self.num_classes = dims[-1], cfg.num_classes
         self.conv1, self.bn1 = conv(3, cfg.width, 3), nn.BatchNorm2d(cfg.width)

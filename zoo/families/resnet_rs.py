@@ -1,8 +1,8 @@
-"""ResNet-RS: the ResNet of 2015 with the small tweaks since then, scaled by depth and image size together.
+"""ResNet-RS: the ResNet of 2015 with later small improvements, scaled in depth and image size together.
 
     image -> three 3x3 convs -> 3x3 conv in place of the max pool -> 4 stages of SE bottlenecks -> mean -> fc
 
-ResNet-D's stem and shortcuts, a strided conv for the pool, and squeeze-and-excitation a quarter as wide as its branch.
+ResNet-D's stem and shortcuts, a strided conv as the pool, and squeeze-and-excitation a quarter as wide as its branch.
 Bello et al. 2021, "Revisiting ResNets: Improved Training and Scaling Strategies", arXiv:2103.07579.
 """
 

@@ -1,12 +1,12 @@
-"""Swin Transformer: attention inside small windows, which every second block shifts by half so that they overlap.
+"""Swin Transformer: attention inside small windows, which every second block shifts by half a window.
 
     image -> 4x4 patches -> 4 stages of blocks, 2x2 tokens merged before stages 2 to 4 -> norm -> mean -> fc
     block -> norm -> attention in each window -> + shortcut -> norm -> MLP -> + shortcut
 
 Liu et al. 2021, "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", arXiv:2103.14030.
 
-Any image that patches divide goes: where a window shrinks to its grid (zoo/layers/windows.py), its position biases
-shrink with it. So an image gets what a model built for its size would give.
+Any image that patches divide works: where a window shrinks to its grid (zoo/layers/windows.py), its position biases
+shrink with it, so the output is that of a model built for this size.
 """
 
 from dataclasses import dataclass
@@ -87,7 +87,7 @@ class Block(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Each 2x2 tokens become one; an odd grid is padded. (B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 * C)."""
+    """Merge each 2x2 tokens into one; an odd grid is padded. (B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 * C)."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -145,7 +145,7 @@ class Swin(Backbone):
 
     @classmethod
     def fit(cls, cfg: Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
-        """Read the number of classes and the side of each stage's windows off a checkpoint."""
+        """Read the number of classes and the side of each stage's windows."""
         sides = list(cfg.window)
         for i in range(len(cfg.depths)):
             table = state_dict.get(f"layers.{i}.blocks.0.attn.relative_position_bias_table")

@@ -11,7 +11,7 @@ from zoo.probe import Geometry, Grid, attention
 class SelfAttention(nn.Module):
     """Every token reads every token. (B, N, C) -> (B, N, C).
 
-    `bias` (B, 1, 1, N) is added to the scores of each key: very low, it takes padding out.
+    `bias` (B, 1, 1, N) is added to the scores of each key; a very low value hides padding.
     """
 
     def __init__(self, dim: int, num_heads: int, qkv_bias: bool = True):
@@ -27,7 +27,7 @@ class SelfAttention(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """One learned query reads the tokens, an MLP refines what it read (Zhai et al. 2022, arXiv:2106.04560).
+    """One learned query reads the tokens, an MLP refines the result (Zhai et al. 2022, arXiv:2106.04560).
 
     (B, N, C) -> (B, C). `skip_prefix`: the query does not see class and register tokens. `bias` (B, 1, 1, N) is added
     to the scores of each token, as in SelfAttention.

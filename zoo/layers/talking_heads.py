@@ -34,5 +34,5 @@ class TalkingHeadsAttention(nn.Module):
 
 def mix(heads: nn.Linear, x: Tensor) -> Tensor:
     """Each head becomes a weighted sum of all, and a constant. (B, h, Q, K) -> (B, h, Q, K)."""
-    # Heads stay where they are: bringing them to the last axis and back would copy all of x twice.
+    # Heads stay where they are: moving them to the last axis and back would copy all of x twice.
     return torch.baddbmm(heads.bias[:, None], heads.weight.expand(len(x), -1, -1), x.flatten(2)).view_as(x)

@@ -13,7 +13,7 @@ from tests.models import FAMILIES, FEW, Light, light
 
 EVERY_FAMILY = pytest.mark.parametrize("family", FAMILIES)
 # One size alone, and why: what refuses another says so in a sentence.
-FIXED = {"mlp_mixer": r"pictures of \d+x\d+ only"}
+FIXED = {"mlp_mixer": r"images of \d+x\d+ only"}
 
 
 def image(made: Light, batch: int = 1, turned: bool = False) -> Tensor:
