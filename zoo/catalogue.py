@@ -128,7 +128,7 @@ def checkpoint(name: str) -> Checkpoint:
     """Look up one checkpoint; a KeyError suggests similar names."""
     if name not in _checkpoints():
         near = ", ".join(difflib.get_close_matches(name, _checkpoints(), 3))
-        raise KeyError(f"There is no checkpoint {name!r}." + (f" Did you mean {near}?" if near else ""))
+        raise KeyError(f"There is no checkpoint {name!r}" + (f": similar names are {near}." if near else "."))
     return _checkpoints()[name]
 
 

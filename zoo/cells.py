@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 
 class Axis(NamedTuple):
@@ -83,8 +84,7 @@ class Follow(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
-        given = _tensors(args, kwargs)
-        made = [out] if isinstance(out, Tensor) else _tensors(out, {}) if isinstance(out, tuple | list) else []
+        given, made = _tensors((args, kwargs)), _tensors(out)
         known = [(x, cells) for x in given if (cells := self.of(x)) is not None]
         if made and known:
             cells = self._made(func, args, kwargs, known, made[0])
@@ -106,14 +106,8 @@ class Follow(TorchFunctionMode):
         return leader if len(alike) == 1 else _mean(list(alike))
 
 
-def _tensors(args: Any, kwargs: Any) -> list[Tensor]:
-    found = []
-    for arg in (*args, *kwargs.values()):
-        if isinstance(arg, Tensor):
-            found.append(arg)
-        elif isinstance(arg, tuple | list):
-            found.extend(x for x in arg if isinstance(x, Tensor))
-    return found
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def _mean(found: list[Cells]) -> Cells:

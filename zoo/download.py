@@ -97,7 +97,7 @@ def remote(row: Checkpoint) -> tuple[str, int | None]:
         host = (row.source if _is_url(row) else constants.ENDPOINT).split("/")[2]
         down = f"{host} cannot be reached to download {row.name} ({first_line(error)}): check the network."
         raise WeightsError(_refusal(row, error) or down) from error
-    raise WeightsError(f"{row.source} on the Hub has neither {' nor '.join(FILES)}: choose another checkpoint.")
+    raise WeightsError(f"{row.name} on the Hub has neither {' nor '.join(FILES)}: choose another checkpoint.")
 
 
 def retrieve(row: Checkpoint, filename: str, size: int | None, progress: Progress | None) -> Path:

@@ -91,10 +91,10 @@ def preprocess_native(
     valid = torch.zeros(len(images), tokens, dtype=torch.bool)
     for i, image in enumerate(images):
         height, width = size_within(image.size, tokens, patch)
-        places = torch.cartesian_prod(torch.arange(height // patch), torch.arange(width // patch))
-        patches[i, : len(places)] = patchify(preprocess(image, whole, (height, width))[None], patch)[0]
-        coord[i, : len(places)] = places
-        valid[i, : len(places)] = True
+        positions = torch.cartesian_prod(torch.arange(height // patch), torch.arange(width // patch))
+        patches[i, : len(positions)] = patchify(preprocess(image, whole, (height, width))[None], patch)[0]
+        coord[i, : len(positions)] = positions
+        valid[i, : len(positions)] = True
     return {"patches": patches, "patch_coord": coord, "patch_valid": valid}
 
 

@@ -43,7 +43,7 @@ def variant(name: str) -> tuple[type[Backbone], Any]:
         _import_families()
     if name not in _VARIANTS:
         near = ", ".join(difflib.get_close_matches(name, _VARIANTS, 3))
-        raise KeyError(f"There is no architecture {name!r}." + (f" Did you mean {near}?" if near else ""))
+        raise KeyError(f"There is no architecture {name!r}" + (f": similar names are {near}." if near else "."))
     return _VARIANTS[name]
 
 

@@ -118,6 +118,7 @@ class ClipResNet(Backbone):
     def __init__(self, cfg: Config):
         super().__init__()
         dim = int(64 * cfg.width)
+        self.num_features, self.num_classes = dim * 2 ** (len(cfg.depths) + 1), cfg.num_classes
         self.stem = nn.Sequential(
             OrderedDict(
                 conv1=ConvNorm(3, dim // 2, 3, 2, act=RELU),
@@ -127,15 +128,12 @@ class ClipResNet(Backbone):
             )
         )
         self.stages = nn.Sequential()
-        dim_in = dim
-        for i, rates in enumerate(drop_path_rates(cfg.drop_path, cfg.depths)):
-            stage = nn.Sequential()
-            for j, rate in enumerate(rates):
-                stage.append(Bottleneck(dim_in, dim * 2**i, halve=i > 0 and j == 0, drop_path=rate))
-                dim_in = 4 * dim * 2**i
-            self.stages.append(stage)
-        self.num_features, self.num_classes = dim_in, cfg.num_classes
-        self.head = self.make_head(dim_in, cfg)
+        for i, (first, *rest) in enumerate(drop_path_rates(cfg.drop_path, cfg.depths)):
+            mid = dim * 2**i
+            blocks = [Bottleneck(2 * mid if i else dim, mid, i > 0, first)]
+            blocks += [Bottleneck(4 * mid, mid, False, rate) for rate in rest]
+            self.stages.append(nn.Sequential(*blocks))
+        self.head = self.make_head(self.num_features, cfg)
 
     @staticmethod
     def make_head(dim: int, cfg: Config) -> nn.Module:

@@ -118,7 +118,7 @@ class ScaledSum(nn.Module):
 
 
 class RepMixer(nn.Module):
-    """Mix each place with its eight neighbours. (B, C, H, W) -> (B, C, H, W)."""
+    """Mix each position with its eight neighbours. (B, C, H, W) -> (B, C, H, W)."""
 
     def __init__(self, dim: int):
         super().__init__()

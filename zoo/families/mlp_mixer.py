@@ -82,10 +82,8 @@ class MlpMixer(Backbone):
     def forward_features(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         if (height, width) != (self.img_size, self.img_size):
-            raise ValueError(
-                f"This model takes images of {self.img_size}x{self.img_size} only, because its token MLPs have weights "
-                f"for every position: resize the {height}x{width} image."
-            )
+            side = self.img_size
+            raise ValueError(f"This model takes images of {side}x{side} only: resize the {height}x{width} image.")
         x = self.stem(x).flatten(2).transpose(1, 2)
         for i, block in enumerate(self.blocks, 1):
             x = tap(f"stage{i}", block(x), "NLC", self.grid)

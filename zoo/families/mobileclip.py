@@ -58,9 +58,7 @@ class ConvStem(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         height, width = input.shape[2:]
         if min(height, width) < 16:
-            raise ValueError(
-                f"An image of {height}x{width} is less than one patch of 16x16: give the model a larger image."
-            )
+            raise ValueError(f"An image of {height}x{width} is less than one patch of 16x16: choose a larger image.")
         return super().forward(input)
 
 

@@ -16,17 +16,8 @@ from zoo.families.resnet import RESNET18, RESNET34, RESNET50, RESNET101, ResNet,
 from zoo.layers.pool import BlurPool, HalveByMean
 from zoo.registry import register
 
-
-def stem_blur(dim: int) -> nn.Sequential:
-    return nn.Sequential(nn.MaxPool2d(3, 1, 1), BlurPool())
-
-
-def stem_mean(dim: int) -> nn.AvgPool2d:
-    return nn.AvgPool2d(2)
-
-
-blur = partial(replace, anti_alias=BlurPool, pool=stem_blur)
-mean = partial(replace, anti_alias=HalveByMean, pool=stem_mean)
+blur = partial(replace, anti_alias=BlurPool, pool=lambda dim: nn.Sequential(nn.MaxPool2d(3, 1, 1), BlurPool()))
+mean = partial(replace, anti_alias=HalveByMean, pool=lambda dim: nn.AvgPool2d(2))
 
 VARIANTS = {
     "resnetblur18": blur(RESNET18),

@@ -21,11 +21,7 @@ def conv_pool(dim: int) -> nn.Sequential:
     return nn.Sequential(conv(dim, dim, 3, 2), nn.BatchNorm2d(dim), nn.ReLU(inplace=True))
 
 
-def attention(dim: int) -> SqueezeExcite:
-    return SqueezeExcite(dim, dim // 4)
-
-
-RS = resnet_d(RESNET50, pool=conv_pool, attention=attention)
+RS = resnet_d(RESNET50, pool=conv_pool, attention=lambda dim: SqueezeExcite(dim, dim // 4))
 
 VARIANTS = {
     "resnetrs50": RS,

@@ -135,11 +135,10 @@ class Swin(Backbone):
 
     def __init__(self, cfg: Config):
         super().__init__()
-        stages = len(cfg.depths)
-        self.num_features, self.num_classes = cfg.dim * 2 ** (stages - 1), cfg.num_classes
+        self.num_features, self.num_classes = cfg.dim * 2 ** (len(cfg.depths) - 1), cfg.num_classes
         rates = drop_path_rates(cfg.drop_path, cfg.depths)
         self.patch_embed = NormedPatchEmbed(cfg.patch, cfg.dim)
-        self.layers = nn.ModuleList(Stage(i, rates[i], cfg) for i in range(stages))
+        self.layers = nn.ModuleList(Stage(i, stage_rates, cfg) for i, stage_rates in enumerate(rates))
         self.norm = LayerNorm(self.num_features, EPS)
         self.head = ClassifierHead(self.num_features, cfg.num_classes, cfg.drop)
 

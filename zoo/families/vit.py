@@ -123,8 +123,8 @@ class ViT(Backbone):
         self.conv_stages = getattr(self.patch_embed, "stages", 0)  # tapped there; the blocks' taps continue the numbers
         self.cls_token = nn.Parameter(torch.zeros(1, 1, cfg.dim)) if cfg.tokens.class_token else None
         self.reg_token = nn.Parameter(torch.zeros(1, cfg.tokens.registers, cfg.dim)) if cfg.tokens.registers else None
-        places = self.placed_prefix + side * side
-        self.pos_embed = position_table(places, cfg.dim) if cfg.tokens.places else None
+        positions = self.placed_prefix + side * side
+        self.pos_embed = position_table(positions, cfg.dim) if cfg.tokens.places else None
         self.norm_pre = cfg.norm(cfg.dim) if cfg.tokens.norm else nn.Identity()
         (rates,) = drop_path_rates(cfg.drop_path, (cfg.depth,))
         self.blocks = nn.Sequential(*(cfg.block(i, rate, cfg) for i, rate in enumerate(rates)))
@@ -169,8 +169,8 @@ class ViT(Backbone):
         x = x.flatten(2).transpose(1, 2)
         x = torch.cat([*(token.expand(len(x), -1, -1) for token in self.prefix_tokens()), x], 1)
         if self.pos_embed is not None:
-            places = resize_positions(self.pos_embed, self.table_grid, grid.shape, self.placed_prefix)
-            x = x + F.pad(places, (0, 0, self.prefix - self.placed_prefix, 0))
+            positions = resize_positions(self.pos_embed, self.table_grid, grid.shape, self.placed_prefix)
+            x = x + F.pad(positions, (0, 0, self.prefix - self.placed_prefix, 0))
         return self.norm_pre(x), grid
 
     def extras(self, grid: Grid, x: Tensor) -> Sequence[tuple[Any, ...]]:

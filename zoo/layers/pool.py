@@ -22,16 +22,13 @@ class BlurPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         channels, height, width = x.shape[1:]
         if min(height, width) < 2:
-            raise ValueError(
-                f"The blur mirrors the border and needs a grid of 2x2 or more, not {height}x{width}: "
-                "give it a larger image."
-            )
+            raise ValueError(f"The blur needs a grid of 2x2 or more, not {height}x{width}: give it a larger image.")
         kernel = self.kernel.to(x).expand(channels, 1, 3, 3)
         return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), kernel, stride=2, groups=channels)
 
 
 class HalveByMean(nn.AvgPool2d):
-    """(B, C, H, W) -> (B, C, H/2, W/2); an odd H or W is an error, because the shortcut beside it rounds up."""
+    """(B, C, H, W) -> (B, C, H/2, W/2); an odd H or W is an error, because the parallel shortcut rounds up."""
 
     def __init__(self):
         super().__init__(2)
@@ -39,8 +36,5 @@ class HalveByMean(nn.AvgPool2d):
     def forward(self, input: Tensor) -> Tensor:
         height, width = input.shape[2:]
         if height % 2 or width % 2:
-            raise ValueError(
-                f"This model halves its grid by 2x2 means, which a grid of {height}x{width} does not allow: "
-                "give it an image whose sides are multiples of 32."
-            )
+            raise ValueError(f"A {height}x{width} grid cannot be halved: use image sides that are multiples of 32.")
         return super().forward(input)

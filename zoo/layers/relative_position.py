@@ -70,10 +70,7 @@ def _growth(steps: int, reach: int) -> float:
     growth = low
     for _ in range(HALVINGS):
         growth = (low + high) / 2
-        if (growth**steps - 1) / (growth - 1) > reach:
-            high = growth
-        else:
-            low = growth
+        low, high = (low, growth) if (growth**steps - 1) / (growth - 1) > reach else (growth, high)
     return growth
 
 

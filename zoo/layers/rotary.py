@@ -63,9 +63,9 @@ class AxialRotary:
         y, x = (torch.arange(n, dtype=torch.float32, device="cpu") + self.start for n in grid.shape)
         if self.reference is not None:
             y, x = y / grid.height * self.reference, x / grid.width * self.reference
-        places = torch.cartesian_prod(y, x)  # row and column of every patch: (H * W, 2)
+        positions = torch.cartesian_prod(y, x)  # row and column of every patch: (H * W, 2)
         speeds = 1 / _periods(self.temperature, dim // 4)
-        angles = (places.flip(1) if self.columns_first else places)[:, :, None] * speeds
+        angles = (positions.flip(1) if self.columns_first else positions)[:, :, None] * speeds
         return _neighbour_turns(_skip_prefix(angles.flatten(1), grid)[:, None], dtype)
 
 
@@ -75,8 +75,8 @@ class CentredRotary:
 
     def turns(self, grid: Grid, dim: int, dtype: torch.dtype) -> HalfTurns:
         y, x = (2 * (torch.arange(0.5, n, dtype=torch.float32, device="cpu") / n) - 1 for n in grid.shape)
-        places, periods = torch.cartesian_prod(y, x).to(dtype), _periods(100.0, dim // 4).to(dtype)
-        angles = _skip_prefix((2 * math.pi * places[:, :, None] / periods).flatten(1), grid)[:, None]
+        positions, periods = torch.cartesian_prod(y, x).to(dtype), _periods(100.0, dim // 4).to(dtype)
+        angles = _skip_prefix((2 * math.pi * positions[:, :, None] / periods).flatten(1), grid)[:, None]
         return HalfTurns(angles.cos().repeat(1, 1, 2), angles.sin())
 
 
