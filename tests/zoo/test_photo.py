@@ -1,4 +1,4 @@
-"""Every kind of photo file gives the right RGB pixels, and every other file gives one clear sentence."""
+"""Every kind of photo file gives the RGB pixels that it means, and every other file one clear sentence."""
 
 import struct
 import warnings
@@ -287,18 +287,18 @@ def box(brand: bytes) -> bytes:
     ("content", "says"),
     [
         (b"", "is empty"),
-        (b"Dear reader,\nthis is no picture.\n" * 9, "no picture of a known kind"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no picture of a known kind"),
+        (b"Dear reader,\nthis is no photo.\n" * 9, "not a photo in a known format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a photo in a known format"),
         (b"\xff\xd8\xff\xe0" + bytes(99), "damaged"),
         (png(1, 0, 8, 2, b""), "damaged"),
         (box(b"heic"), "HEIC"),
         (box(b"mif1"), "HEIC"),
-        (box(b"crx "), "no picture of a known kind"),
+        (box(b"crx "), "not a photo in a known format"),
         (box(b"isom"), "video"),
         (box(b"qt  "), "video"),
         (b"\x1aE\xdf\xa3" + bytes(99), "video"),
         (b"RIFF\0\1\0\0AVI LIST" + bytes(99), "video"),
-        (b"RIFF\0\1\0\0WAVEfmt " + bytes(99), "no picture of a known kind"),
+        (b"RIFF\0\1\0\0WAVEfmt " + bytes(99), "not a photo in a known format"),
     ],
 )
 def test_other_files(tmp_path, content, says):

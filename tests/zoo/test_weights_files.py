@@ -34,7 +34,7 @@ def test_nested_weights_are_found_and_averaged_ones_preferred(tmp_path):
     torch.save({"state_dict": zeros, "state_dict_ema": ones, "arch": "x"}, tmp_path / "a.pth")
     assert weights.read(tmp_path / "a.pth")["w"].tolist() == [1, 1]
     torch.save([1, 2], tmp_path / "b.pth")
-    assert "holds no weights by name" in sentence(weights.read, tmp_path / "b.pth")
+    assert "holds no named weights" in sentence(weights.read, tmp_path / "b.pth")
 
 
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):

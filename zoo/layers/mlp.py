@@ -22,7 +22,7 @@ class GlobalResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         energy = x.norm(dim=self.grid, keepdim=True)
         share = energy / (energy.mean(self.channel, keepdim=True) + self.eps)
-        # One pass over x where x + weight * x * share + bias would be four.
+        # One pass over x; x + weight * x * share + bias would be four.
         return torch.addcmul(self.bias.view(self.shape), x, 1 + self.weight.view(self.shape) * share)
 
 
@@ -46,7 +46,7 @@ class Mlp(nn.Module):
 class GluMlp(nn.Module):
     """fc1 -> one half times act of the other -> fc2 on the last axis; SwiGLU by default (Shazeer 2020).
 
-    arXiv:2002.05202. `hidden` is the width of fc1, both halves together; the gate is the second, or the first.
+    arXiv:2002.05202. `hidden` is the width of fc1, both halves together; the gate is the second half or the first.
     """
 
     def __init__(self, dim: int, hidden: int, act: Callable[[], nn.Module] = nn.SiLU, gate_first: bool = False):
@@ -66,7 +66,7 @@ class GluMlp(nn.Module):
 class SwiGlu(nn.Module):
     """silu(fc1_g x) * fc1_x x -> (norm) -> fc2 on the last axis: the gate has a matrix of its own (Shazeer 2020).
 
-    arXiv:2002.05202; the norm is EVA-02's (Fang et al. 2023, arXiv:2303.11331). `hidden` is the width of either.
+    arXiv:2002.05202; the norm is EVA-02's (Fang et al. 2023, arXiv:2303.11331). `hidden` is the width of each.
     """
 
     def __init__(self, dim: int, hidden: int, norm: Callable[[int], nn.Module] | None = None):
