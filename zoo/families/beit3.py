@@ -43,7 +43,7 @@ UNILM = Layout(
 
 
 class NormedMlp(Mlp):
-    """fc1 -> act -> norm -> fc2 on the last axis."""
+    """fc1 -> act -> norm -> fc2 on the last axis. (..., C) -> (..., C)."""
 
     def __init__(self, dim: int, hidden: int):
         super().__init__(dim, hidden)

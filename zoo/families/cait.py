@@ -35,9 +35,9 @@ MLP_RATIO = 4  # hidden width of an MLP over dim
 class Config(base.Config):
     """What tells one CaiT from another."""
 
-    dim: int
+    dim: int  # channels of a token
     depth: int  # blocks
-    num_heads: int
+    num_heads: int  # of attention
     patch: int = 16  # side of a patch, pixels
     img_size: int = 224  # side of the image that the position table was learned on, pixels
     layer_scale: float = 1e-5  # initial gamma

@@ -40,7 +40,7 @@ class Config(base.Config):
     gamma: float | None = 1e-6  # V1: initial scale of each branch; V2: None, no gamma
     norm: Callable[..., nn.Module] = LayerNorm2d  # of (B, C, H, W), given its channels and eps
     eps: float = 1e-6  # what every norm adds to the variance
-    act: Callable[[], nn.Module] = nn.GELU
+    act: Callable[[], nn.Module] = nn.GELU  # inside the MLP
     head_norm_first: bool = False  # norm before the mean, not after
     head_hidden: int | None = None  # one hidden layer in the head, this wide
 

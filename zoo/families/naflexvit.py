@@ -43,16 +43,16 @@ PATCH = 16  # side of a patch, pixels
 class Config(base.Config):
     """What tells one NaFlexViT from another."""
 
-    dim: int = 768
+    dim: int = 768  # channels of a token
     depth: int = 12  # blocks
-    num_heads: int = 12
+    num_heads: int = 12  # of attention
     img_size: int = 256  # side of the image for which the position table has a row a patch, pixels
     factorised: bool = False  # the sum of a table of rows and one of columns, not one table of positions
     keep_aspect: bool = False  # resize the table to the square around the grid, which keeps its aspect ratio
     filter: Literal["bicubic", "bilinear"] = "bicubic"  # resizes one table of positions; factorised ones are bilinear
     registers: int = 0  # tokens without a position that are never read out
     mlp_ratio: float = 4.0  # hidden width of the MLP over dim
-    qkv_bias: bool = True
+    qkv_bias: bool = True  # of queries, keys and values
     act: Callable[[], nn.Module] = nn.GELU
     layer_scale: float | None = 1e-5  # initial scale of each branch
     readout: Literal["mean_norm", "attention_pool"] = "mean_norm"  # the mean of the patches, or one learned query's
@@ -62,7 +62,7 @@ class Config(base.Config):
 
 
 class Embeds(nn.Module):
-    """Patches to tokens with positions, after the registers."""
+    """Patches to tokens with positions, after the registers. (B, 3, H, W) or Patches -> (B, N, C)."""
 
     def __init__(self, cfg: Config):
         super().__init__()

@@ -86,9 +86,9 @@ class Block(nn.Module):
 class Config(base.Config):
     """What tells one ViT from another."""
 
-    dim: int = 768
+    dim: int = 768  # channels of a token
     depth: int = 12  # blocks
-    num_heads: int = 12
+    num_heads: int = 12  # of attention
     patch: int = 16  # side of a patch, pixels
     img_size: int = 224  # side of the image that the position table was learned on, pixels
     mlp_ratio: float = 4.0  # hidden width of the MLP over dim
@@ -96,7 +96,7 @@ class Config(base.Config):
     tokens: Tokens = Tokens()  # class token, registers and positions
     readout: Literal["token", "norm_mean", "mean_norm", "mean"] | Pool = "token"  # as in zoo/base.py
     embed: Callable[[int, int], nn.Module] = PatchEmbed  # of (patch, dim)
-    norm: Callable[[int], nn.Module] = LayerNorm
+    norm: Callable[[int], nn.Module] = LayerNorm  # given its channels
     attention: Callable[[int, Any], nn.Module] = self_attention  # of (index of the block, cfg)
     mlp: Callable[[int, int], nn.Module] = Mlp  # of (dim, hidden width)
     block: Callable[[int, float, Any], nn.Module] = Block  # of (index, drop_path, cfg)
