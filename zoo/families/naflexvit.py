@@ -53,7 +53,7 @@ class Config(base.Config):
     registers: int = 0  # tokens without a position that are never read out
     mlp_ratio: float = 4.0  # hidden width of the MLP over dim
     qkv_bias: bool = True  # of queries, keys and values
-    act: Callable[[], nn.Module] = nn.GELU
+    act: Callable[[], nn.Module] = nn.GELU  # inside the MLP
     layer_scale: float | None = 1e-5  # initial scale of each branch
     readout: Literal["mean_norm", "attention_pool"] = "mean_norm"  # the mean of the patches, or one learned query's
 

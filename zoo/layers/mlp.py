@@ -66,7 +66,7 @@ class GluMlp(nn.Module):
 class SwiGlu(nn.Module):
     """silu(fc1_g x) * fc1_x x -> (norm) -> fc2, the gate by its own matrix. (..., C) -> (..., C).
 
-    Shazeer 2020, arXiv:2002.05202; the norm is EVA-02's (Fang et al. 2023, arXiv:2303.11331). `hidden` is the width of each.
+    arXiv:2002.05202; the norm is EVA-02's (Fang et al. 2023, arXiv:2303.11331). `hidden` is the width of each half.
     """
 
     def __init__(self, dim: int, hidden: int, norm: Callable[[int], nn.Module] | None = None):
