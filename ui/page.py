@@ -24,6 +24,7 @@ LAUNCH: dict[str, Any] = dict(
     enable_monitoring=False,
     state_session_capacity=300,
     max_file_size="30mb",
+    allowed_paths=explore.EXAMPLES,  # gradio's own photos, which lie outside the folder that it is started in
     footer_links=["api", "settings"],
 )
 

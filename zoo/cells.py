@@ -149,16 +149,13 @@ def _resized(cells: Cells, out: Tensor, x: Tensor, *_: Any, **__: Any) -> Cells:
 
 
 def _padded(cells: Cells, out: Tensor, x: Tensor, pad: Any, *_: Any, **__: Any) -> Cells:
-    """`pad` is left, right, top, bottom for (B, C, H, W); for (B, H, W, C) two for the channels come first."""
-    if len(pad) == 6 and not any(pad[:2]):
-        pad = pad[2:]
-    if len(pad) != 4 or x.ndim != 4:
+    """Pads come in pairs from the last axis on; the axes that are as long as the grid are its rows and columns."""
+    first = next((i for i in (x.ndim - 2, 1) if 0 < i < x.ndim - 1 and x.shape[i : i + 2] == cells.shape), None)
+    if first is None:
         return cells
-    left, right, top, bottom = pad
-    (rows, y, down), (columns, x0, across) = cells
-    return Cells(
-        Axis(rows + top + bottom, y - down * top, down), Axis(columns + left + right, x0 - across * left, across)
-    )
+    pads = [tuple(pad[2 * i : 2 * i + 2]) or (0, 0) for i in (x.ndim - 1 - first, x.ndim - 2 - first)]
+    axes = zip(cells, pads, strict=True)
+    return Cells(*(Axis(n + before + after, start - step * before, step) for (n, start, step), (before, after) in axes))
 
 
 def _indexed(cells: Cells, out: Tensor, x: Tensor, index: Any) -> Cells:

@@ -35,6 +35,11 @@ STEPS = {
     "even kernel": [conv(4, stride=4)],
     "dilated": [conv(3, padding=2, dilation=2), conv(3, stride=2)],
     "padded by hand": [lambda x: F.pad(x, (0, 1, 0, 1)), conv(3, stride=2)],
+    "padded channels": [lambda x: F.pad(x, (0, 0, 0, 0, 1, 2))[:, 1:2], conv(3, stride=2, padding=1)],
+    "padded rows, channels last": [
+        lambda x: F.pad(x.permute(0, 2, 3, 1), (0, 0, 0, 0, 1, 3)).permute(0, 3, 1, 2),
+        conv(4, stride=4),
+    ],
     "pools": [lambda x: F.avg_pool2d(x, 2), lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)],
     "every second": [conv(3, padding=1), lambda x: x[:, :, ::2, ::2]],
     "block by block": [
@@ -84,6 +89,7 @@ class OpenGates(TorchFunctionMode):
         "resnet18",
         "resnet18d",
         "resnetblur18",
+        "resnet20_cifar",
         "convnext_atto_ols",
         "vit_tiny_patch16_224",
         "swin_tiny_patch4_window7_224",

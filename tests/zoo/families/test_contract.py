@@ -10,6 +10,7 @@ from torch import Tensor
 import explain
 import zoo
 from tests.models import FEW, Light, light, light_names
+from zoo.probe import STAGES, probe
 from zoo.registry import source
 
 NAMES = light_names()
@@ -122,6 +123,20 @@ def test_half_precision_gives_nearly_the_same(name):
     y, expected = run(half, x), run(deepcopy(half).double(), x.double())
     assert y.dtype == torch.bfloat16 and y.isfinite().all()
     assert (y - expected).norm() < 0.1 * expected.norm()
+
+
+@EVERY_FAMILY
+def test_its_cells_look_into_the_image_at_even_distances(name):
+    made = light(name)
+    model, x = made.build(), image(made)
+    with torch.inference_mode(), probe(model, x, taps={"cam", *STAGES}) as seen:
+        model(x)
+    assert "cam" in seen.taps
+    for tap in seen.taps.values():
+        for axis, side in zip(tap.cells, x.shape[2:], strict=True):
+            assert 0 <= axis.start <= axis.step
+            assert axis.start + (axis.size - 1) * axis.step < side
+            assert axis.size * axis.step == pytest.approx(side, abs=axis.step)
 
 
 @EVERY_FAMILY
