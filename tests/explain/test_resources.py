@@ -40,8 +40,8 @@ def test_no_call_leaves_a_tensor_behind(name):
 @pytest.mark.skipif(not STATM.exists(), reason="this system does not tell what memory a process holds")
 @pytest.mark.parametrize("method", ["grad_cam", "chefer"])
 def test_thirty_calls_hold_the_memory_of_one(method):
-    """One call's graph and attention take some 20 MB here: thirty kept would be seen."""
-    model, x = build("vit_cifar"), noise("vit_cifar", batch=8)
+    """One call's graph and attention take some 12 MB here: thirty kept would be seen."""
+    model, x = build("vit_cifar", **SHORT["vit_cifar"]), noise("vit_cifar", batch=8)
     for _ in range(3):
         explain.explain(model, x, method)
     before = resident()
