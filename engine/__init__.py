@@ -1,15 +1,15 @@
 """What the page can ask for: find a model, classify, explain, evaluate, time. No gradio here.
 
-    search.py        which models there are, and what is known of one
-    jobs.py          what goes in and what comes out: names, numbers and bytes
-    local.py         the engine of this machine: it does jobs, one at a time on the device, quick ones first
-      schedule.py    whose turn it is
-      store.py       models kept in memory
+    search.py        finds models, and says what is known about one
+    jobs.py          the input and output of the engine: names, numbers and bytes
+    local.py         the engine of this machine: runs jobs, one at a time on the device, quick ones first
+      schedule.py    decides which job has the device
+      store.py       keeps models in memory
       look.py        classify and explain        faithfulness.py  evaluate        measure.py  time
-    images.py        images as bytes             archive.py       a map's files, to keep
+    images.py        images as bytes             archive.py       the files of a map
 
-A model is asked for by name: a checkpoint ("resnet50.a1_in1k"), or an architecture alone ("resnet50"), which then has
-random weights: good for its latency and its structure, not for its guesses.
+A model has a name: that of a checkpoint ("resnet50.a1_in1k"), or of an architecture alone ("resnet50"), which then has
+random weights. Those are good for its latency and its structure, not for its guesses.
 """
 
 from engine.archive import archive as archive

@@ -1,4 +1,4 @@
-"""The files of a map, for whoever wants to keep it; made when they are asked for."""
+"""The files of a map, for a visitor to save; they are made on request."""
 
 import io
 import zipfile
@@ -9,9 +9,9 @@ from explain import export
 
 
 def archive(look: Look) -> bytes:
-    """A ZIP: the map's values (NPY), how it came about (JSON), its layer, alone and over the photo (PNG)."""
+    """A ZIP of the map's values (NPY), how it was made (JSON), and its layer, alone and over the photo (PNG)."""
     if look.map is None:
-        raise EngineError("There is no map of this photo to save.")
+        raise EngineError("There is no map of this photo to save: choose an explanation that this model allows.")
     files = export.files(look.map.values, look.map.facts, decode(look.photo), decode(look.map.layer))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as kept:

@@ -1,4 +1,4 @@
-"""Try a method's maps on photos, beside maps that know nothing of the model."""
+"""Evaluate the faithfulness of a method's maps on photos, compared with maps that know nothing about the model."""
 
 import explain
 from engine.jobs import Evaluation, Request

@@ -1,4 +1,4 @@
-"""Images as bytes: what leaves the engine is encoded where it is made, in what takes the least time."""
+"""Images as bytes: the engine encodes every image that it returns, in the format that takes the least time."""
 
 import io
 
@@ -6,11 +6,11 @@ from PIL import Image
 
 from engine.jobs import Encoded
 
-SHOWN = 256, 640  # least and most that the longest side, in pixels, of an image on the page may have
+SHOWN = 256, 640  # limits of the longest side of an image on the page, in pixels
 
 
 def fit_page(photo: Image.Image) -> Image.Image:
-    """Bring a photo to a size that a page can show."""
+    """Resize a photo so that a page can show it."""
     least, most = SHOWN
     longest = max(photo.size)
     factor = min(max(longest, least), most) / longest
@@ -19,12 +19,12 @@ def fit_page(photo: Image.Image) -> Image.Image:
 
 
 def encode_photo(image: Image.Image) -> Encoded:
-    """As JPEG."""
+    """Encode as JPEG."""
     return _encoded(image, "jpeg", quality=88)
 
 
 def encode_exact(image: Image.Image) -> Encoded:
-    """Without loss: as WebP at its quickest, which takes half the time of PNG at level 1, and half the bytes."""
+    """Encode without loss, as WebP at its fastest: half the time of PNG at level 1, and half the bytes."""
     return _encoded(image, "webp", lossless=True, quality=0, method=0)
 
 

@@ -1,6 +1,7 @@
-"""How long a model's forward pass takes on the machine at hand, measured so that it can be trusted and repeated.
+"""How long a model's forward pass takes on this machine, measured so that the figure is repeatable.
 
-Two medians of 10 runs can differ by a third, of 100 by a hundredth: hence the warm-up, the many runs and the stated n.
+Two medians of 10 runs can differ by a third, two of 100 runs by a hundredth: hence the warm-up, the many runs and the
+stated n.
 """
 
 import math
@@ -15,23 +16,23 @@ from pathlib import Path
 import torch
 from torch import nn
 
-WARMUPS = 3  # the first pass allocates and chooses kernels: it takes about twice as long
+WARMUPS = 3  # the first pass allocates memory and chooses kernels, so it takes about twice as long
 TRUE = ("1", "t", "true")  # as the Spaces library reads its switches
-PATIENCE = 5  # times the asked seconds that a slow model may take to reach the least number of runs
+PATIENCE = 5  # a slow model may take this many times the requested seconds to reach the least number of runs
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What was measured, and how."""
+    """The result of a measurement, and how it was made."""
 
     device: str  # as its maker names it
     dtype: str
     batch: int
     height: int
     width: int
-    threads: int | None  # that PyTorch used; None off the CPU
-    warmups: int  # passes before the first that counts
-    n: int  # passes that count
+    threads: int | None  # used by PyTorch; None unless on the CPU
+    warmups: int  # passes before the first counted one
+    n: int  # counted passes
     median_ms: float
     p90_ms: float  # nine passes in ten took no longer
     first_ms: float  # the very first pass
@@ -41,7 +42,7 @@ class Timing:
         return 1000 * self.batch / self.median_ms
 
     def sentence(self) -> str:
-        """Say the figures and how they came about, in one line."""
+        """State the figures and how they were measured, in one line."""
         threads = "" if self.threads is None else f"{_count(self.threads, 'thread')}, "
         return (
             f"{self.device}, {threads}{self.dtype}, batch {self.batch}, {self.height}x{self.width}: "
@@ -63,11 +64,10 @@ def measure(
 ) -> Timing:
     """Time forward passes on noise of `size` (height, width), where the model's parameters are and in their dtype.
 
-    It takes about `seconds`, warm-up included; a slow model gets up to five times as long to reach `min_runs`, then the
-    n that it has reached stands. At least one warm-up and one run are made. After every pass `stop` is asked, and
-    `progress` told the share that is done, 0 to 1. Passes are timed one by one in seconds of `clock`, the device waited
-    for before and after each; on a GPU the picture lies there already. Raises ValueError for a model that is in
-    training mode or on the meta device, and what the model raises for a size that it cannot take.
+    It takes about `seconds`, warm-up included; a slow model may take five times as long to reach `min_runs`. At least
+    one warm-up and one run are made. After every pass, `stop` is asked and `progress` receives the share done, 0 to 1.
+    Passes are timed one by one by `clock`, and the device, which already has the images, is synchronised around each.
+    Raises ValueError in training mode or on the meta device, and what the model raises for an unsupported size.
     """
     if min(seconds, min_runs, max_runs, batch) <= 0:
         raise ValueError("seconds, min_runs, max_runs and batch must be greater than zero.")
@@ -112,7 +112,7 @@ def _series(
     progress: Callable[[float], None] | None,
     clock: Callable[[], float],
 ) -> tuple[list[float], list[float]]:
-    """Warm up, then run for as long as `measure` says: the seconds of each pass."""
+    """Warm up, then run for as long as `measure` says; return the seconds of each pass."""
     start = clock()
 
     def more(n: int, last: float) -> bool:
@@ -134,12 +134,12 @@ def _series(
 
 
 def summary(times: Sequence[float]) -> tuple[float, float]:
-    """Median, and the 90th percentile by nearest rank: the least time that nine in ten did not exceed."""
+    """Median, and the 90th percentile by nearest rank: the least time that nine in ten passes did not exceed."""
     return statistics.median(times), sorted(times)[-(-9 * len(times) // 10) - 1]
 
 
 def device_name(device: torch.device) -> str:
-    """The name of the chip, as its maker gives it; on a GPU of ZeroGPU, that it is a slice shared with others."""
+    """The maker's name of the chip; for a ZeroGPU GPU, with a note that it is a shared slice."""
     if device.type == "cpu":
         return _cpu_name()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_cpu_name()}, {device.type}"
@@ -167,5 +167,5 @@ def _count(n: int, noun: str) -> str:
 
 
 def _digits(ms: float) -> str:
-    """Three digits that count, more where whole milliseconds need them."""
+    """Three significant digits, or more if whole milliseconds need them."""
     return f"{ms:.{max(0, 2 - math.floor(math.log10(ms)))}f}" if ms > 0 else "0"

@@ -40,20 +40,20 @@ from zoo.catalogue import Checkpoint
 from zoo.cost import cost
 from zoo.memory import shortage
 
-OUT_OF_MEMORY = "The memory is too small for this: look at fewer photos at once, or choose a smaller model."
-RANDOM_INSTEAD = "Its structure and its latency can be had all the same: choose random weights."
-FAILED = "This failed in a way that was not foreseen, and the log says how: choose another model or explanation."
-SECONDS = {"look": 30, "evaluate": 60, "time": 20}  # that a kind of job asks of ZeroGPU
+OUT_OF_MEMORY = "There is not enough memory for this: take fewer photos at once, or choose a smaller model."
+RANDOM_INSTEAD = "Its structure and its latency are available without them: choose random weights."
+FAILED = "This failed unexpectedly, and the log says how: choose another model or explanation."
+SECONDS = {"look": 30, "evaluate": 60, "time": 20}  # that each kind of job requests from ZeroGPU
 DOING = {"look": "Looking", "evaluate": "Measuring", "time": "Timing"}
-PAUSE = 0.25  # seconds between two steps of a kind, at least: each costs a page some milliseconds
+PAUSE = 0.25  # least seconds between two steps of the same kind: each costs the page some milliseconds
 
 
 def silent(event: Event) -> None:
-    """Tell nobody."""
+    """Ignore an event."""
 
 
 class LocalEngine:
-    """Does jobs on this machine: any number may be brought, one computes, quick ones go first (schedule.py)."""
+    """Runs jobs on this machine: one computes at a time, and quick ones go first (schedule.py)."""
 
     at_once = 64
 
@@ -65,7 +65,7 @@ class LocalEngine:
         self._lent = lent(self._alone, lambda job: SECONDS[job.kind])
 
     async def run(self, job: Job) -> AsyncGenerator[Event | Answer, None]:
-        """Do a job in a thread of its own. Closing the iterator ends it at its next step."""
+        """Run a job in its own thread. Closing the iterator ends the job at its next step."""
         loop, closed = asyncio.get_running_loop(), threading.Event()
         found: asyncio.Queue[Event | Answer | EngineError] = asyncio.Queue()
         said, due = "", 0.0
@@ -95,7 +95,9 @@ class LocalEngine:
             while not isinstance(last, Answer):
                 try:
                     last = await asyncio.wait_for(found.get(), BEAT)
-                except asyncio.TimeoutError:  # a long step: say the last again, so that whoever listens can go
+                except (
+                    asyncio.TimeoutError
+                ):  # a long step: repeat the last event, so that a listener has a chance to leave
                     pass
                 if isinstance(last, EngineError):
                     raise last
@@ -104,14 +106,14 @@ class LocalEngine:
             closed.set()
 
     def perform(self, job: Job, told: Told = silent) -> Answer:
-        """Do a job in this thread: have the weights here, wait for the device, compute. Raises EngineError."""
+        """Run a job in this thread: fetch the weights, wait for the device, compute. Raises EngineError."""
         name = job.request.model
         with self._sentences():
             if job.kind != "time" and not job.photos:
                 raise EngineError(NO_PHOTO)
             if job.kind == "time" and job.seconds is None and (known := self.timings.get(name)):
                 return known
-            if not is_local(name):  # while it is fetched, others have the device
+            if not is_local(name):  # a download does not hold the device
                 zoo.download(name, lambda done, total: told(Step(done, total, "Downloading")))
             found = self._borrow(job) if self._lent else self._in_turn(job, told)
             if isinstance(found, Timing):
@@ -147,7 +149,7 @@ class LocalEngine:
         return Looks(tuple(frame if isinstance(frame, str) else next(looks) for frame in frames))
 
     def _alone(self, job: Job) -> Answer | EngineError:
-        """Compute in the process that ZeroGPU makes: no step and no error's sentence comes out of there."""
+        """Compute in the process that ZeroGPU starts: it cannot send events, and returns its error."""
         try:
             with self._sentences():
                 return self._compute(job, silent)
@@ -158,7 +160,7 @@ class LocalEngine:
         assert self._lent
         try:
             found = self._lent(job)
-        except Exception as error:  # the platform's own sentence, as of a day's share that is spent
+        except Exception as error:  # the platform's own sentence, for example that the daily quota is used up
             raise EngineError(str(error.args[0] if error.args else error)) from error
         if isinstance(found, EngineError):
             raise found
@@ -174,9 +176,9 @@ class LocalEngine:
 
     @contextmanager
     def _sentences(self) -> Iterator[None]:
-        """Whatever goes wrong becomes an EngineError: what is known in its own sentence, what is not with a log.
+        """Turn every error into an EngineError: known ones with their own sentence, others are logged.
 
-        Where memory ran out, the models that are kept are given up: the next job has their room.
+        If memory ran out, the stored models are dropped, which frees their memory for the next job.
         """
         try:
             yield
@@ -195,12 +197,12 @@ class LocalEngine:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """On a GPU it has a class of its own, on a CPU only words."""
+    """On a GPU, running out of memory has its own class of error; on a CPU, only a message."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _framed(photo: Photo, row: Checkpoint) -> Frame | str:
-    """A photo ready to be looked at, or the sentence that says why it cannot be read."""
+    """A prepared photo, or the sentence that says why it cannot be read."""
     try:
         return frame(photo, row)
     except zoo.PhotoError as error:
@@ -208,7 +210,7 @@ def _framed(photo: Photo, row: Checkpoint) -> Frame | str:
 
 
 def _renumbered(request: Request, frames: list[Frame | str]) -> Request:
-    """A click counts all photos, the work on them only those that can be read."""
+    """Translate a click's photo number, which counts all photos, to a number among those that can be read."""
     if request.clicked is None:
         return request
     number, place = request.clicked

@@ -20,27 +20,27 @@ from zoo.photo import decode_photo
 from zoo.preprocess import normalise, seen, view
 
 NO_CLASSES = (
-    "This checkpoint names no classes, so there is no top-5: what it gives are features. "
+    "This checkpoint has no classes, so there is no top-5: its outputs are features. "
     "Attention and patch features show what it sees."
 )
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One photo as the work on it needs it; the photo itself, which may be large, is not kept."""
+    """One prepared photo; the original, which may be large, is not kept."""
 
-    page: Image.Image  # a copy, small enough for a page
-    seen: Image.Image  # what the model is shown
+    page: Image.Image  # a copy, small enough for the page
+    seen: Image.Image  # what the model sees
     placement: Placement  # where that lies on the copy
-    x: Tensor  # the same as the model takes it, (3, H, W)
+    x: Tensor  # the same as the model's input, (3, H, W)
 
     def to_seen(self, place: Place) -> Place:
-        """A place on the copy as one in what the model sees."""
+        """Convert a place on the copy to one in what the model sees."""
         (down, across), (left, top, right, bottom) = place, self.placement.box
         return (down * self.page.height - top) / (bottom - top), (across * self.page.width - left) / (right - left)
 
     def to_page(self, place: Place) -> Place:
-        """A place in what the model sees as one on the copy."""
+        """Convert a place in what the model sees to one on the copy."""
         (down, across), (left, top, right, bottom) = place, self.placement.box
         return (top + down * (bottom - top)) / self.page.height, (left + across * (right - left)) / self.page.width
 
@@ -56,12 +56,12 @@ def frame(photo: Photo, row: Checkpoint) -> Frame:
 
 
 def batch(frames: list[Frame], model: Backbone) -> Tensor:
-    """What the model is shown, where its weights are. -> (B, 3, H, W)."""
+    """The model's input, on the device of its weights. -> (B, 3, H, W)."""
     return torch.stack([frame.x for frame in frames]).to(next(model.parameters()).device)
 
 
 def look(model: Backbone, request: Request, frames: list[Frame], progress: Progress = explain.silent) -> list[Look]:
-    """Classify photos and show where the model looked: a look a frame. Raises EngineError."""
+    """Classify photos and show where the model looked, one Look per frame. Raises EngineError."""
     row, x = recipe(request.model), batch(frames, model)
     with torch.inference_mode():
         logits = model(x).float().cpu()
@@ -78,7 +78,7 @@ def look(model: Backbone, request: Request, frames: list[Frame], progress: Progr
             seen=encode_exact(frame.seen),
             guesses=guesses(logits[i], row),
             map=drawn[i],
-            asking=frame.to_page(query) if query and asked.get("picture", i) == i else None,
+            asking=frame.to_page(query) if query and asked.get("image", i) == i else None,
             notes=[*notes],
         )
         for i, frame in enumerate(frames)
@@ -86,7 +86,7 @@ def look(model: Backbone, request: Request, frames: list[Frame], progress: Progr
 
 
 def guesses(logits: Tensor, row: Checkpoint, count: int = 5) -> list[Guess]:
-    """The most probable classes for logits (classes,); none where they have no names, or nothing was learned."""
+    """The most probable classes for logits (classes,); none if they have no names or the weights are random."""
     names = class_names(row)
     if names is None or row.source == RANDOM:
         return []
@@ -96,16 +96,16 @@ def guesses(logits: Tensor, row: Checkpoint, count: int = 5) -> list[Guess]:
 
 
 def options(request: Request, row: Checkpoint, frames: list[Frame]) -> dict[str, Any]:
-    """What the chosen method is told; a clicked place becomes one of what the model sees."""
+    """Options for the chosen method; a clicked place is converted to one in what the model sees."""
     if request.method not in explain.METHODS:
-        raise EngineError(f"There is no explanation called {request.method!r}.")
+        raise EngineError(f"There is no explanation called {request.method!r}: choose one of the list.")
     method = explain.METHODS[request.method]
     told: dict[str, Any] = {}
     if method.by_class:
         told |= {"target": find_class(row, request.target), "contrast": find_class(row, request.contrast)}
     if method.takes("layer"):
         if request.layer and not request.layer.isdecimal():
-            raise EngineError(f"Layers of attention have numbers; {request.layer!r} is none.")
+            raise EngineError(f"Attention layers have numbers, and {request.layer!r} is not one: give a number.")
         told |= {"layer": int(request.layer or -1), "head": None if request.head < 0 else request.head}
     if method.takes("tap") and request.layer:
         told["tap"] = request.layer
@@ -117,15 +117,15 @@ def options(request: Request, row: Checkpoint, frames: list[Frame]) -> dict[str,
         if not all(0 <= share <= 1 for share in query):
             raise EngineError("The place that was clicked lies outside what the model saw: click inside the crop.")
         told["query"] = query
-        if method.takes("picture"):
-            told["picture"] = i
+        if method.takes("image"):
+            told["image"] = i
     return told
 
 
 def _explain(
     model: Backbone, x: Tensor, method: str, asked: dict[str, Any], progress: Progress
 ) -> tuple[Explanation | None, str | None]:
-    """Make the maps asked for, or say in a sentence why there are none."""
+    """Make the maps, or return the sentence that says why there are none."""
     if explain.METHODS[method].slow:
         asked = asked | {"progress": progress}
     try:
@@ -135,7 +135,7 @@ def _explain(
 
 
 def draw(maps: Explanation, request: Request, row: Checkpoint, frames: list[Frame]) -> list[Map]:
-    """Lay each map over its photo."""
+    """Draw each map as a layer for its photo."""
     raw = [values.numpy() for values in maps.raw]
     drawn = []
     for i, (values, frame) in enumerate(zip(raw, frames, strict=True)):
@@ -148,7 +148,7 @@ def draw(maps: Explanation, request: Request, row: Checkpoint, frames: list[Fram
 def paint(
     maps: Explanation, i: int, frame: Frame, group: list[np.ndarray], signed: bool
 ) -> tuple[Image.Image, float | None]:
-    """Draw the i-th map over its photo, in colours that fit the whole group; and the value of the last colour."""
+    """Draw the i-th map as a layer, on the colour scale of the group; also return the value of the last colour."""
     cells = maps.places(frame.placement.seen)
     if group[0].ndim == 3:
         low, high = np.quantile(group, (0.02, 0.98), axis=(0, 2, 3))

@@ -1,4 +1,4 @@
-"""Time a model, and know for an hour what was found: a timing belongs to model and machine, not to a photo."""
+"""Time a model and keep the result for an hour: a timing depends on the model and the machine, not on a photo."""
 
 import time
 from collections.abc import Callable
@@ -8,13 +8,13 @@ from engine.latency import measure
 from engine.search import recipe
 from zoo.base import Backbone
 
-SHORT = 1.5  # seconds of measuring where nobody asks for more
-KEPT = 3600.0  # seconds that a timing is known
-STRETCH = 0.2  # seconds of passes between two steps: the first pass after a pause finds cold caches
+SHORT = 1.5  # default seconds of measuring
+KEPT = 3600.0  # seconds that a timing is kept
+STRETCH = 0.2  # seconds of passes between two steps, because the first pass after a pause finds cold caches
 
 
 class Timings:
-    """The last hour's timings, by model."""
+    """Timings of the last hour, by model."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
@@ -29,7 +29,7 @@ class Timings:
 
 
 def time_model(model: Backbone, name: str, seconds: float | None, told: Told) -> Timing:
-    """Time the forward pass at the checkpoint's own image size, batch 1. What `told` takes is not counted."""
+    """Time the forward pass at the checkpoint's own image size, batch 1. The time that `told` takes is not counted."""
     away, told_at = 0.0, time.perf_counter()
 
     def clock() -> float:

@@ -1,4 +1,4 @@
-"""Whose turn it is to compute. Side by side, latencies would lie and memory would double: one job has the device."""
+"""One job computes at a time: two at once would spoil latencies and need twice the memory."""
 
 import itertools
 import threading
@@ -7,22 +7,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-BEAT = 1.0  # seconds after which a job that waits is told so
-PATIENCE = 4  # quick jobs that may go before a slow one that waits; then the slow one makes a step
+BEAT = 1.0  # seconds between two reports to a waiting job
+PATIENCE = 4  # quick jobs in a row that may go before a waiting slow one; then the slow one makes a step
 
 
 class _Place(NamedTuple):
-    """A job's place in the line: quick ones compare as less, then those that came first."""
+    """A job's place in the queue. Quick jobs sort first, then earlier ones."""
 
     slow: bool
     number: int
 
 
 class Schedule:
-    """A line of jobs before one device: quick ones go first, among equals who came first.
+    """A queue of jobs for one device: quick ones go first, and among equals the one that came first.
 
-    A quick job keeps the device to its end. A slow one lets the quick ones that wait go first between its steps, but
-    after PATIENCE of them in a row it makes one more step.
+    A quick job keeps the device until it ends. A slow one lets waiting quick ones go first between its steps, but after
+    PATIENCE of them in a row it makes one more step.
     """
 
     def __init__(self) -> None:
@@ -30,13 +30,13 @@ class Schedule:
         self._numbers = itertools.count()
         self._waiting: list[_Place] = []
         self._holder: _Place | None = None
-        self._passed = 0  # quick jobs in a row that went before a slow one
+        self._passed = 0  # quick jobs in a row that went before a waiting slow one
 
     @contextmanager
     def turn(self, slow: bool, beat: Callable[[], None]) -> Iterator[Callable[[], None]]:
-        """Wait for the device, and have it. Gives a function that is to be called between two steps.
+        """Wait for the device, then hold it. Yields a function to call between two steps.
 
-        `beat` is called about once a second while the job waits; what it raises ends the job.
+        `beat` is called about once a second while the job waits; an exception from it ends the job.
         """
         place = _Place(slow, next(self._numbers))
         self._take(place, beat)
@@ -58,7 +58,7 @@ class Schedule:
                 self._holder = place
             finally:
                 self._waiting.remove(place)
-                self._changed.notify_all()  # whoever left the line may have been the next
+                self._changed.notify_all()  # the job that left may have been next
             passes = not place.slow and any(other.slow for other in self._waiting)
             self._passed = self._passed + 1 if passes else 0
 
@@ -75,6 +75,6 @@ class Schedule:
 
     def _give_back(self, place: _Place) -> None:
         with self._changed:
-            if self._holder == place:  # not so if it was ended while it waited
+            if self._holder == place:  # false if the job ended while it waited
                 self._holder = None
                 self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Which models there are, and what is known of one before anything is loaded."""
+"""Find models, and say what is known about one before anything is loaded."""
 
 import re
 from dataclasses import replace
@@ -14,10 +14,10 @@ RANDOM = "random weights"  # the source of a model that has no checkpoint
 
 
 def search(query: str, limit: int = 50) -> list[str]:
-    """Architectures for a query, the ones that work offline first.
+    """Architectures that match a query, those that work offline first.
 
-    Words (all must occur in the name, the family or what it is made of), a glob (`vit_*_384`) or a regular expression
-    between slashes (`/resnet(18|34)$/`). Raises EngineError for a broken expression.
+    A query is words (all must occur in the name, the family, its section or its paradigm), a glob (`vit_*_384`) or a
+    regular expression between slashes (`/resnet(18|34)$/`). Raises EngineError for a broken expression.
     """
     query = query.strip().lower()
     names = zoo.names()
@@ -40,7 +40,7 @@ def _text(name: str) -> str:
 
 
 def _rank(name: str) -> tuple[int, float]:
-    """Bundled ones first, best first; then published ones; then those with random weights only."""
+    """Sort key: bundled ones by accuracy, then published ones, then those with random weights only."""
     best = next(iter(zoo.for_architecture(name)), None)
     if best is None:
         return 2, 0.0
@@ -48,7 +48,7 @@ def _rank(name: str) -> tuple[int, float]:
 
 
 def recipe(name: str) -> Checkpoint:
-    """The line of the catalogue for a checkpoint, or one made up for an architecture with random weights.
+    """The catalogue's row for a checkpoint, or one made up for an architecture with random weights.
 
     Raises EngineError for an unknown name.
     """
@@ -64,12 +64,12 @@ def recipe(name: str) -> Checkpoint:
 
 
 def is_local(name: str) -> bool:
-    """Whether a checkpoint or architecture can be had without a network."""
+    """Whether a checkpoint or architecture is available without a network."""
     return recipe(name).source == RANDOM or zoo.is_local(name)
 
 
 def has_classes(name: str) -> bool:
-    """Whether the outputs of a checkpoint are classes; those of random weights are taken for such."""
+    """Whether the outputs of a checkpoint are classes; those of random weights count as classes."""
     row = recipe(name)
     return row.labels is not None or (row.source == RANDOM and row.num_classes > 0)
 
@@ -79,7 +79,7 @@ def class_names(row: Checkpoint) -> tuple[str, ...] | None:
 
 
 def find_class(row: Checkpoint, text: str) -> int | None:
-    """Read what a person typed as a class: a number, a whole name, or a part that fits one name only. None if blank."""
+    """The class that a person typed: a number, a name, or a part of exactly one name. None if blank."""
     text = text.strip()
     if not text:
         return None
@@ -94,5 +94,6 @@ def find_class(row: Checkpoint, text: str) -> int | None:
     near = exact or [i for i, name in enumerate(names) if text.lower() in name.lower()]
     if len(near) != 1:
         found = ", ".join(names[i] for i in near[:5])
-        raise EngineError(f"{text!r} fits {len(near)} classes: {found} …" if near else f"No class is called {text!r}.")
+        many = f"{text!r} fits {len(near)} classes, such as {found}: type more of the name."
+        raise EngineError(many if near else f"No class is called {text!r}: type another name, or a number.")
     return near[0]

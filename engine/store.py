@@ -1,4 +1,4 @@
-"""Models kept in memory, so that the next look need not load them again."""
+"""Models kept in memory, so that the next job need not load them again."""
 
 import threading
 from collections import OrderedDict
@@ -10,7 +10,7 @@ GIB = 1 << 30
 
 
 class Store:
-    """Keep the last models, by bytes, oldest out first; safe across threads."""
+    """Keep the models used last, up to a number of bytes; thread-safe."""
 
     def __init__(self, load: Callable[[str], Backbone], limit: int = 4 * GIB):
         self.load, self.limit = load, limit

@@ -1,4 +1,4 @@
-"""ZeroGPU, on Hugging Face Spaces: a GPU is lent call by call, and each call runs in a process of its own."""
+"""ZeroGPU, on Hugging Face Spaces: a GPU is lent per call, and each call runs in its own process."""
 
 import os
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import ParamSpec, TypeVar
 from engine.latency import TRUE
 
 try:
-    import spaces  # pyright: ignore[reportMissingImports]  # only a Space has it
+    import spaces  # pyright: ignore[reportMissingImports]  # only a Space has this package
 except ImportError:
     spaces = None
 
@@ -16,9 +16,10 @@ R = TypeVar("R")
 
 
 def lent(function: Callable[P, R], seconds: Callable[P, int]) -> Callable[P, R] | None:
-    """The function with a GPU around each call; None where there is no ZeroGPU.
+    """The function with a GPU lent for each call; None without ZeroGPU.
 
-    `seconds` says how long a call may take: a visitor's daily share pays for that. What goes in and out is pickled.
+    `seconds` says how long a call may take, which counts against the visitor's daily quota. Arguments and results are
+    pickled.
     """
     if spaces is None or os.environ.get("SPACES_ZERO_GPU", "").lower() not in TRUE:
         return None

@@ -1,4 +1,4 @@
-"""Where a model looked: maps for every family in zoo/, from its own taps and attention (zoo/probe.py)."""
+"""Explanation maps for every family in zoo/, computed from the model's own taps and attention (zoo/probe.py)."""
 
 from explain.api import (
     METHODS as METHODS,

@@ -1,4 +1,4 @@
-"""One door to every method: what can be asked of a model, what it costs, and the asking."""
+"""Every method through one call: which methods a model allows, what each costs, and `explain` to run one."""
 
 import time
 from collections.abc import Callable
@@ -36,24 +36,24 @@ Obstacle = Callable[[Backbone], str | None]
 
 @dataclass(frozen=True)
 class Method:
-    """A way to make a map, and what it takes."""
+    """A way to make a map, and what it requires."""
 
     key: str
     title: str
-    by_class: bool  # depends on a class
+    by_class: bool  # the map depends on a class
     cost: str  # in forward passes, in words
     run: Callable[..., Explanation]
-    obstacle: Obstacle  # why it cannot be had from a model; None: it can
-    slow: bool = False  # takes so many forwards that it tells its `progress`
+    obstacle: Obstacle  # why a model does not allow it; None if it does
+    slow: bool = False  # takes many forwards, so `run` reports its `progress`
 
     def takes(self, option: str) -> bool:
-        """Whether `explain` may be given this option for it."""
+        """Whether `explain` accepts this option for this method."""
         return option in signature(self.run).parameters
 
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether a model allows a method; if not, `reason` is a sentence."""
+    """Whether a model allows a method; if not, `reason` says why in one sentence."""
 
     method: Method
     ok: bool
@@ -69,7 +69,7 @@ def needs_classes(model: Backbone) -> str | None:
 
 
 def always(model: Backbone) -> None:
-    """Any model allows it."""
+    """Every model allows the method."""
 
 
 def needs_attention(model: Backbone) -> str | None:
@@ -152,17 +152,17 @@ METHODS = {
 
 
 def available(model: Backbone) -> list[Availability]:
-    """Say of every method whether this model allows it, and if not, why."""
+    """For every method, tell whether this model allows it and, if not, why."""
     found = [(method, method.obstacle(model)) for method in METHODS.values()]
     return [Availability(method, reason is None, reason) for method, reason in found]
 
 
 def explain(model: Backbone, x: Tensor, method: str, **options: Any) -> Explanation:
-    """Make maps for pictures x (B, 3, H, W) as `zoo.preprocess` gives them. See each method's function for its options.
+    """Make maps for images x (B, 3, H, W) as `zoo.preprocess` gives them. See each method's function for its options.
 
-    Class methods take `target` (one class, one a picture, or None for each first guess), `contrast` (explain the
-    target against this class) and `tap`; attention takes `layer`, `head` and `query`. Raises ExplanationError with a
-    sentence where the model does not allow the method. Leaves the model as it was.
+    Class methods take `target` (one class for all, a list with one per image, or None for each image's first guess),
+    `contrast` (explain the target against this class) and `tap`; attention takes `layer`, `head` and `query`. Raises
+    ExplanationError with a sentence if the model does not allow the method. Does not change the model.
     """
     if method not in METHODS:
         raise ExplanationError(f"There is no method {method!r}; there are {', '.join(METHODS)}.")

@@ -1,7 +1,7 @@
 """Attention as maps over the image: one layer and head, or all layers rolled out.
 
-Neither depends on a class: they show what was read, not what it was read for. All geometry comes from the records
-(zoo/probe.py), so windows, shifts, pooled keys and queries, and prefix tokens need no code of their own here.
+Neither depends on a class: they show what the model read, not which class it was evidence for. All geometry comes
+from the records (zoo/probe.py), so windows, shifts, pooled keys and queries, and prefix tokens need no code here.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from zoo.probe import STAGES, AttentionRecord, Grid, probe
 
 
 def readout_mass(model: Backbone, grid: Grid, batch: int) -> Tensor:
-    """Where the head reads: on its class tokens, or evenly on all patches. -> (B, N), each row sums to 1."""
+    """Where the head reads: its class tokens, or all patches evenly. -> (B, N), each row sums to 1."""
     mass = torch.zeros(batch, grid.tokens)
     by_token = model.readout == "token" and grid.prefix  # a class token may enter after the patches' own layers
     if grid.tokens == grid.prefix:  # nothing but a learned query
@@ -29,10 +29,10 @@ def readout_mass(model: Backbone, grid: Grid, batch: int) -> Tensor:
 
 
 def carry(mass: Tensor, old: Grid, new: Grid) -> Tensor:
-    """Carry mass (B, N) from a grid to another over the same image, (B, N'); where `new` has the old prefix, all of it.
+    """Move mass (B, N) from one grid to another over the same image. -> (B, N').
 
-    A cell gives evenly to the finer cells that it was merged from, and all of its mass to the coarser cell that it was
-    merged into. Prefix tokens go along one by one.
+    A cell divides its mass evenly among the finer cells that were merged into it, or gives all of it to the coarser
+    cell that it was merged into. Prefix tokens are copied; the total is preserved if `new` has room for all of them.
     """
     if old == new:
         return mass
@@ -50,7 +50,7 @@ def _carry_along(mass: Tensor, axis: int, count: int) -> Tensor:
     if count == had:
         return mass
     many, few = max(count, had), min(count, had)
-    block = -(-many // few)  # the last block may be padded; where blocks do not nest, they share the span evenly
+    block = -(-many // few)  # the last block may be padded; if blocks do not nest, cells are distributed evenly
     nested = (few - 1) * block < many
     parent = torch.arange(many) // block if nested else torch.arange(many) * few // many
     if count < had:
@@ -67,7 +67,7 @@ def as_map(mass: Tensor, grid: Grid) -> Tensor:
 
 
 def position_records(records: list[AttentionRecord]) -> list[AttentionRecord]:
-    """Keep what attends between positions; refuse, in words, a model that has none."""
+    """Keep the records of attention between positions; raise ExplanationError if there are none."""
     kept = [record for record in records if record.geometry is not None]
     if not kept:
         raise ExplanationError("This model has no attention between positions of the image.")
@@ -77,18 +77,18 @@ def position_records(records: list[AttentionRecord]) -> list[AttentionRecord]:
 def walk(
     records: list[AttentionRecord], mass: Tensor, join: Callable[[Tensor, Tensor], Tensor]
 ) -> tuple[Tensor, Grid, Cells | None]:
-    """Carry what the head reads, (B, N) at the last layer, back through all layers: to (B, N) at the first one.
+    """Propagate what the head reads, (B, N) at the last layer, back through all layers to (B, N) at the first one.
 
-    `join` says what a layer makes of the mass that its shortcut keeps and of the mass that its attention reads. This is
-    the dense product of matrices, walked from the end: one vector in place of N x N. The two meet on the finer of the
-    query and the key grid. Tokens that do not ask keep what they have; so does a class token in the layers before it
-    enters, and it is counted in the grid that is given back.
+    `join` combines the mass that a layer's shortcut keeps with the mass that its attention reads. The result equals the
+    dense product of matrices, but is computed from the end, with one vector in place of N x N. The two masses are added
+    on the finer of the query and the key grid. Tokens that make no query keep their mass; so does a class token in the
+    layers before it enters, and the returned grid counts it.
     """
     grid, waiting = records[-1].between_positions.q_grid, mass[:, :0]
     for record in reversed(records):
         geometry = record.between_positions
         queries, keys = geometry.q_grid, geometry.k_grid
-        if not queries.height:  # learned queries, which are none of the tokens: all that they have, they read
+        if not queries.height:  # learned queries are not among the tokens, so all of their mass is read
             mass, grid = record.pullback(mass), keys
             continue
         waiting = torch.cat([mass[:, queries.prefix : grid.prefix], waiting], 1)
@@ -104,17 +104,19 @@ def walk(
 
 
 def explain_rollout(model: Backbone, x: Tensor) -> Explanation:
-    """Follow what the head reads back through all layers, as shares. x (B, 3, H, W) -> maps (B, h, w).
+    """Trace what the head reads back through all layers, as shares. x (B, 3, H, W) -> maps (B, h, w).
 
-    Each layer passes half along its shortcut and half along its attention, the mean of its heads (Abnar and Zuidema
-    2020, arXiv:2005.00928).
+    Each layer passes half of the mass along its shortcut and half along its attention, averaged over heads (Abnar and
+    Zuidema 2020, arXiv:2005.00928).
     """
     unlike = False
 
     def head_mean(layer: int, weights: Tensor) -> Tensor:
         nonlocal unlike
         rows = weights.abs().sum(-1, keepdim=True)
-        if (rows - 1).abs().max() > 1e-3 or weights.min() < 0:  # not a softmax's: heads were mixed, or subtracted
+        if (
+            rows - 1
+        ).abs().max() > 1e-3 or weights.min() < 0:  # not the output of a softmax: heads were mixed or subtracted
             unlike, weights = True, weights.abs() / rows
         return weights.mean(1, keepdim=True).cpu()
 
@@ -126,7 +128,9 @@ def explain_rollout(model: Backbone, x: Tensor) -> Explanation:
         mass, grid, cells = walk(records, start, lambda stayed, read: (stayed + read) / 2)
     result = Explanation(as_map(mass, grid), "rollout", f"{len(records)} attention layers", cells=cells)
     if unlike:
-        result.notes.append("This model's attention is no plain share: sizes are followed, each row scaled to one.")
+        result.notes.append(
+            "This model's attention weights are not shares: the map uses their absolute values, each row scaled to one."
+        )
     result.notes += tell_of_no_place(model, mass, grid)
     result.warn_if_even()
     return result
@@ -139,16 +143,16 @@ def explain_attention(
     head: int | None = None,
     query: tuple[float, float] | None = None,
 ) -> Explanation:
-    """What one layer reads: by one head or the mean of all, for one query. x (B, 3, H, W) -> maps (B, h, w).
+    """What one layer reads for one query, by one head or the mean of all. x (B, 3, H, W) -> maps (B, h, w).
 
-    `query` is a place in the image, (down, across) from 0 to 1, and its patch asks; without it, or where patches do not
-    ask, what the head of the model reads asks: the class token, or all patches evenly.
+    `query` is a place in the image, (down, across) from 0 to 1, whose patch is the query. Without it, or where patches
+    make no queries, the query is what the head of the model reads: the class token, or all patches evenly.
     """
     with torch.inference_mode(), probe(attention=lambda i, w: w.mean((0, 2, 3))) as seen:
         model(x[:1])
     found = [i for i, record in enumerate(seen.attention) if record.geometry is not None]
     wanted = _choose(found, layer)
-    features: list[Tensor] = []  # of the keys: what the stage before the layer gave, if one ends there
+    features: list[Tensor] = []  # of the keys: the output of the stage before the layer, if one ends there
 
     def keep(i: int, weights: Tensor) -> Tensor:
         if i == wanted:
@@ -170,7 +174,9 @@ def explain_attention(
     source = source if head is None else f"{source}, head {head}"
     result = Explanation(raw, "attention", source, query=None if default else query, cells=record.cells)
     if record.weights.min() < 0:
-        result.notes.append("Some weights of this layer are negative: it mixes heads or subtracts one from another.")
+        result.notes.append(
+            "Some weights of this layer are negative because it mixes heads or subtracts one from another."
+        )
     result.notes += tell_of_no_place(model, mass, grid)
     if features and features[-1].shape[2:] == raw.shape[1:]:
         result.notes += tell_of_sinks(raw, features[-1].cpu())
@@ -181,13 +187,10 @@ def explain_attention(
 def _asking(
     model: Backbone, record: AttentionRecord, x: Tensor, head: int | None, query: tuple[float, float] | None
 ) -> Tensor | None:
-    """Put the mass on the patch of a layer that a person asked about; None where none was, or patches do not ask.
-
-    -> (B, Nq).
-    """
+    """Mass on the patch that `query` points to, (B, Nq); None without a query, or where patches make none."""
     heads = record.weights.shape[1]
     if head is not None and not 0 <= head < heads:
-        raise ExplanationError(f"This layer has heads 0 to {heads - 1}; {head} is outside.")
+        raise ExplanationError(f"This layer has heads 0 to {heads - 1}; there is no head {head}.")
     geometry = record.between_positions
     grid = geometry.q_grid
     if query is None or not grid.height:
@@ -206,5 +209,5 @@ def _choose(layers: list[int], layer: int) -> int:
     if not layers:
         raise ExplanationError("This model has no attention between positions of the image.")
     if not -len(layers) <= layer < len(layers):
-        raise ExplanationError(f"This model has attention layers 0 to {len(layers) - 1}; {layer} is outside.")
+        raise ExplanationError(f"This model has attention layers 0 to {len(layers) - 1}; there is no layer {layer}.")
     return layers[layer]

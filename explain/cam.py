@@ -1,9 +1,9 @@
-"""Class activation maps: activations at a tap, weighted by what a class score makes of them.
+"""Class activation maps: activations at a tap, weighted by their effect on a class score.
 
     A, G: activation and gradient (B, C, h, w) -> map (B, h, w), signed
 
-Each formula is a paper's and nothing else; `explain_cam` runs the model for them. With a `contrast`, the score is the
-target's logit less the contrast's, and each formula answers why the one rather than the other.
+Each formula is exactly its paper's; `explain_cam` runs the model for them. With a `contrast`, the score is the target's
+logit minus the contrast's, so the map explains why the model prefers one class to the other.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from explain.taps import find_tap
 from zoo.base import Backbone
 from zoo.probe import frozen_norm, probe
 
-SCORE_CAM_BATCH = 32  # masked pictures in one forward: it bounds the memory, not the result
+SCORE_CAM_BATCH = 32  # masked images in one forward: limits memory and does not affect the result
 
 
 def grad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
@@ -43,10 +43,10 @@ def xgrad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
 
 
 def grad_cam_plus_plus(activation: Tensor, gradient: Tensor) -> Tensor:
-    """Weight each channel by its positive gradients, each by its share (Chattopadhay et al. 2017, arXiv:1710.11063).
+    """Weight each channel by its positive gradients, each times its share (Chattopadhay et al. 2017, arXiv:1710.11063).
 
-    For the exponential of the score, whose derivatives are powers of the gradient; its value scales the map and is
-    left out.
+    Computed for the exponential of the score, whose derivatives are powers of the gradient; the exponential itself only
+    scales the map and is left out.
     """
     square = gradient.square()
     total = activation.sum((2, 3), keepdim=True)
@@ -58,7 +58,7 @@ def grad_cam_plus_plus(activation: Tensor, gradient: Tensor) -> Tensor:
 def eigen_cam(activation: Tensor) -> Tensor:
     """Project each place on the direction that holds most of the activation (Muhammad and Yeasin 2020, 2008.00299).
 
-    No class has a say. The direction's sign is free: the map's sum is made positive.
+    It does not depend on a class. The sign of the direction is arbitrary: it is chosen to make the map's sum positive.
     """
     places = activation.flatten(2).transpose(1, 2)  # (B, N, C)
     _, _, directions = torch.linalg.svd(places, full_matrices=False)
@@ -68,7 +68,7 @@ def eigen_cam(activation: Tensor) -> Tensor:
 
 
 def _nonzero(x: Tensor) -> Tensor:
-    """Put 1 for 0: what is divided by it is 0 too."""
+    """Replace 0 by 1: where x is 0, the numerator is 0 too."""
     return torch.where(x == 0, torch.ones_like(x), x)
 
 
@@ -82,21 +82,21 @@ FORMULAS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def scores(logits: Tensor, target: list[int], contrast: int | None) -> Tensor:
-    """Logit of each picture's target, less the contrast's. (B, classes) -> (B,)."""
+    """Logit of each image's target, minus the contrast's. (B, classes) -> (B,)."""
     rows = torch.arange(len(logits))
     score = logits[rows, target]
     return score if contrast is None else score - logits[rows, contrast]
 
 
 def pick_targets(logits: Tensor, target: int | list[int] | None) -> list[int]:
-    """One class a picture: the first guess where none is given, the same for all where one is."""
+    """One class per image: its first guess if none is given; a single one is used for all."""
     if target is None:
         return logits.argmax(1).tolist()
     targets = [target] * len(logits) if isinstance(target, int) else list(target)
     if len(targets) != len(logits):
-        raise ExplanationError(f"{len(targets)} classes were given for {len(logits)} pictures: give one for each.")
+        raise ExplanationError(f"{len(targets)} classes were given for {len(logits)} images: give one class per image.")
     if not all(0 <= t < logits.shape[1] for t in targets):
-        raise ExplanationError(f"This model has classes 0 to {logits.shape[1] - 1}; {targets} is outside.")
+        raise ExplanationError(f"This model has classes 0 to {logits.shape[1] - 1}; {targets} is outside that range.")
     return targets
 
 
@@ -110,8 +110,8 @@ def explain_cam(
 ) -> Explanation:
     """Run one forward and the backward from the score to the tap. x (B, 3, H, W) -> maps (B, h, w).
 
-    In front of a head of mean -> norm -> fc, the gradient takes the norm's deviation as fixed: otherwise every class's
-    map would sum to zero.
+    If the head is mean -> norm -> fc, the norm's deviation is held fixed in the gradient: otherwise the map of every
+    class would sum to zero.
     """
     with torch.enable_grad(), probe(model, x, taps={tap}, gradient=True) as seen:
         if model.readout == "mean_norm":
@@ -133,7 +133,7 @@ def explain_cam(
 
 @torch.inference_mode()
 def explain_eigen_cam(model: Backbone, x: Tensor, tap: str = "cam") -> Explanation:
-    """Run one forward and decompose what lies at the tap. x (B, 3, H, W) -> maps (B, h, w)."""
+    """Run one forward and decompose the activation at the tap. x (B, 3, H, W) -> maps (B, h, w)."""
     with probe(model, x, taps={tap}) as seen:
         model(x)
     place = find_tap(seen.taps, tap)
@@ -152,9 +152,9 @@ def explain_score_cam(
     tap: str = "cam",
     progress: Progress = silent,
 ) -> Explanation:
-    """Weight each channel by the score of the picture seen through it (Wang et al. 2019, arXiv:1910.01279).
+    """Weight each channel by the score of the image masked by it (Wang et al. 2019, arXiv:1910.01279).
 
-    x (B, 3, H, W) -> maps (B, h, w). No gradient, but one forward for each channel of the tap.
+    x (B, 3, H, W) -> maps (B, h, w). It needs no gradient, but one forward per channel of the tap.
     """
     with probe(model, x, taps={tap}) as seen:
         logits = model(x)
@@ -163,14 +163,14 @@ def explain_score_cam(
     targets = pick_targets(logits, target)
     steps = -(-a.shape[1] // SCORE_CAM_BATCH)
     maps = []
-    for i, (picture, channels) in enumerate(zip(x, a, strict=True)):
+    for i, (image, channels) in enumerate(zip(x, a, strict=True)):
         low, high = channels.amin((1, 2), keepdim=True), channels.amax((1, 2), keepdim=True)
         masks = (channels - low) / _nonzero(high - low)  # (C, h, w), from 0 to 1
         found = []
         for step, part in enumerate(masks.split(SCORE_CAM_BATCH)):
             progress(i * steps + step, len(x) * steps)
             part = F.interpolate(part[:, None], x.shape[2:], mode="bilinear")
-            found.append(scores(model(picture * part), [targets[i]] * len(part), contrast))
+            found.append(scores(model(image * part), [targets[i]] * len(part), contrast))
         weight = torch.cat(found).softmax(0)
         maps.append((weight[:, None, None] * channels).sum(0))
     score = scores(logits, targets, contrast).float().tolist()

@@ -1,4 +1,4 @@
-"""Keep a map: its values (NPY), how it came about (JSON), how it is drawn (PNG)."""
+"""Files of a map: its values (NPY), how it was made (JSON), and drawings of it (PNG)."""
 
 import io
 import json
@@ -11,18 +11,18 @@ from explain.render import overlay
 from explain.result import Explanation
 
 
-def facts(result: Explanation, picture: int) -> dict[str, Any]:
-    """All that is known of one picture's map but its values, as JSON can hold it."""
+def facts(result: Explanation, image: int) -> dict[str, Any]:
+    """Everything known about the map of one image, except its values, as JSON can hold it."""
     return {
         "method": result.method,
         "source": result.source,
-        "target": result.target and result.target[picture],
+        "target": result.target and result.target[image],
         "contrast": result.contrast,
-        "score": result.score and result.score[picture],
+        "score": result.score and result.score[image],
         "query": result.query,
         "seed": result.seed,
         "cells": result.cells and {name: axis._asdict() for name, axis in result.cells._asdict().items()},
-        "seconds": result.seconds,  # for all pictures of the call
+        "seconds": result.seconds,  # for all images of the call together
         "shape": list(result.raw.shape[1:]),
         "notes": result.notes,
     }
@@ -31,7 +31,7 @@ def facts(result: Explanation, picture: int) -> dict[str, Any]:
 def files(
     values: np.ndarray, known: dict[str, Any], photo: Image.Image, layer: Image.Image, opacity: float = 0.55
 ) -> dict[str, bytes]:
-    """What to keep of a map, by file name: its raw values, `known` of it, and its layer, alone and over the photo."""
+    """The files of a map by name: its raw values, what is `known` about it, and its layer, alone and over the photo."""
     raw = io.BytesIO()
     np.save(raw, values, allow_pickle=False)
     return {
@@ -42,7 +42,7 @@ def files(
     }
 
 
-def _png(picture: Image.Image) -> bytes:
+def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return buffer.getvalue()

@@ -1,12 +1,12 @@
-"""How far a map can be trusted: figures for the map, and the same figures for maps that know nothing of the model.
+"""Faithfulness of a map: figures for the map, and the same figures for maps that know nothing about the model.
 
-    insertion, deletion     does showing, or covering, what the map calls important raise, or lower, the class?
-    ROAD                    the same, with pixels filled in from around them, so that covering draws no shapes
-    mosaic                  of four pictures in one, does the map find the one whose class is asked for?
+    insertion, deletion     does the class probability rise, or fall, when important pixels are restored, or removed?
+    ROAD                    the same, but removed pixels are interpolated from their surroundings, which adds no shapes
+    mosaic                  of four images in one, does the map find the one whose class is asked for?
     randomisation           does the map change when the weights do?
 
-Three controls stand beside every figure: a random map, a Gaussian in the centre, and the picture's edges. A method that
-does not beat them shows the picture, not the model (Adebayo et al. 2018, arXiv:1810.03292).
+Every figure is compared with three controls: a random map, a Gaussian in the centre, and the image's edges. A method
+that does not beat them shows the image, not the model (Adebayo et al. 2018, arXiv:1810.03292).
 """
 
 from collections.abc import Callable
@@ -27,8 +27,8 @@ from zoo.base import Backbone
 from zoo.cells import Axis, Cells
 
 BATCH = 16  # images in one forward
-SHARES = 0.2, 0.4, 0.6, 0.8  # of the pixels, that ROAD takes away
-ROAD_NOISE = 0.01  # deviation of what is added to a filled pixel (Rong et al. 2022)
+SHARES = 0.2, 0.4, 0.6, 0.8  # of the pixels that ROAD removes
+ROAD_NOISE = 0.01  # standard deviation of the noise added to a filled pixel (Rong et al. 2022)
 
 Classifier = Callable[[Tensor], Tensor]  # images (B, 3, H, W) -> logits (B, classes)
 
@@ -37,12 +37,12 @@ Classifier = Callable[[Tensor], Tensor]  # images (B, 3, H, W) -> logits (B, cla
 class Curve:
     """Probability of the class after each step, and the area under it from 0 to 1."""
 
-    shares: list[float]  # of the pixels, shown or covered
+    shares: list[float]  # of the pixels restored or removed
     probabilities: list[float]
 
     @property
     def area(self) -> float:
-        """By the trapezoid rule."""
+        """Area by the trapezoid rule."""
         y = self.probabilities
         return (sum(y) - (y[0] + y[-1]) / 2) / (len(y) - 1)
 
@@ -54,13 +54,13 @@ def random_map(x: Tensor, seed: int = 0) -> Tensor:
 
 
 def centre_map(x: Tensor) -> Tensor:
-    """A Gaussian with a deviation of a quarter of the side. (3, H, W) -> (H, W)."""
+    """A Gaussian with a standard deviation of a quarter of the side. (3, H, W) -> (H, W)."""
     down, across = (torch.linspace(-2, 2, side) for side in x.shape[1:])
     return torch.exp(-(down[:, None].square() + across.square()) / 2)
 
 
 def edge_map(x: Tensor) -> Tensor:
-    """Steepness of the brightness, by Sobel's kernels. (3, H, W) -> (H, W)."""
+    """Magnitude of the brightness gradient, by Sobel's kernels. (3, H, W) -> (H, W)."""
     sobel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])
     kernels = torch.stack([sobel, sobel.T])[:, None].to(x)
     grey = F.pad(x.mean(0)[None, None], (1, 1, 1, 1), mode="replicate")
@@ -78,36 +78,36 @@ def at_pixels(result: Explanation, size: tuple[int, int]) -> Tensor:
 
 
 def ranking(heat: Tensor) -> Tensor:
-    """Position of each pixel in the order of a map (H, W), the most important first. -> (H, W) from 0.
+    """Rank of each pixel of a map (H, W), 0 for the most important. -> (H, W).
 
-    Ties go by rows, so the order is always the same.
+    Ties are broken in row order, so the result is deterministic.
     """
     order = heat.flatten().argsort(descending=True, stable=True)
     return torch.empty_like(order).scatter_(0, order, torch.arange(len(order))).view(heat.shape)
 
 
-def probabilities(model: Classifier, pictures: list[Tensor], target: int) -> list[float]:
-    """What the model gives the class for each picture (3, H, W)."""
+def probabilities(model: Classifier, images: list[Tensor], target: int) -> list[float]:
+    """The model's probability of the class for each image (3, H, W)."""
     with torch.inference_mode():
-        found = [model(torch.stack(pictures[i : i + BATCH])) for i in range(0, len(pictures), BATCH)]
+        found = [model(torch.stack(images[i : i + BATCH])) for i in range(0, len(images), BATCH)]
     return torch.cat(found).softmax(1)[:, target].tolist()
 
 
 def exchange(x: Tensor, other: Tensor, place: Tensor, share: float) -> Tensor:
-    """Take the first `share` of the pixels, by their place in an order, from the other picture."""
+    """Take the first `share` of the pixels, by their rank in `place`, from the other image."""
     return torch.where((place < round(share * place.numel())).to(x.device), other, x)
 
 
 def deletion(model: Classifier, x: Tensor, heat: Tensor, target: int, steps: int = 20) -> Curve:
-    """Cover with grey, the most important first: the lower the area, the better the map (Petsiuk et al. 2018).
+    """Replace pixels by grey, the most important first: the smaller the area, the better the map.
 
-    RISE, arXiv:1806.07421. x (3, H, W), heat (H, W).
+    Petsiuk et al. 2018, RISE, arXiv:1806.07421. x (3, H, W), heat (H, W).
     """
     return _curve(model, x, torch.zeros_like(x), heat, target, steps)
 
 
 def insertion(model: Classifier, x: Tensor, heat: Tensor, target: int, steps: int = 20) -> Curve:
-    """Bring the picture back from a blur, the most important first: the higher the area, the better the map."""
+    """Restore the pixels of a blurred image, the most important first: the larger the area, the better the map."""
     return _curve(model, blur(x[None])[0], x, heat, target, steps)
 
 
@@ -118,10 +118,10 @@ def _curve(model: Classifier, start: Tensor, end: Tensor, heat: Tensor, target: 
 
 
 def fill_in(x: Tensor, hole: Tensor, seed: int = 0, noise: float = ROAD_NOISE) -> Tensor:
-    """Fill pixels in from around them: each is the mean of its eight neighbours, straight ones counting twice.
+    """Interpolate pixels: each becomes the mean of its eight neighbours, with the four straight ones counted twice.
 
-    x (3, H, W), hole (H, W) of booleans. At the edge of the picture the mean is over those there are. The equations are
-    solved by conjugate gradients. Rong et al. 2022, ROAD, arXiv:2202.00449.
+    x (3, H, W), hole (H, W) of booleans. At the edge of the image the mean is over the neighbours that exist. The
+    equations are solved by conjugate gradients. Rong et al. 2022, ROAD, arXiv:2202.00449.
     """
     kernel = (torch.tensor([[1.0, 2, 1], [2, 0, 2], [1, 2, 1]]) / 12).to(x)[None, None]
 
@@ -153,29 +153,29 @@ def fill_in(x: Tensor, hole: Tensor, seed: int = 0, noise: float = ROAD_NOISE) -
 
 
 def road(model: Classifier, x: Tensor, heat: Tensor, target: int) -> float:
-    """Half of how much more the class loses with the most important pixels than with the least important ones.
+    """Half the difference in probability between removing the least and the most important pixels.
 
-    In the mean over the shares taken away; from -1/2 to 1/2, 0 for a map that knows nothing. x (3, H, W), heat (H, W).
+    Averaged over SHARES; from -1/2 to 1/2, and 0 for a map that knows nothing. x (3, H, W), heat (H, W).
     """
     place = ranking(heat)
-    pictures = []
+    images = []
     for share in SHARES:
         count = round(share * place.numel())
-        pictures += [fill_in(x, place < count), fill_in(x, place >= place.numel() - count)]
-    found = probabilities(model, pictures, target)
+        images += [fill_in(x, place < count), fill_in(x, place >= place.numel() - count)]
+    found = probabilities(model, images, target)
     return sum(least - most for most, least in zip(found[::2], found[1::2], strict=True)) / (2 * len(SHARES))
 
 
-def mosaic(pictures: list[Tensor]) -> Tensor:
-    """Four pictures (3, H, W) at half their size: top left, top right, bottom left, bottom right. -> (3, H, W)."""
-    if len(pictures) != 4:
-        raise ExplanationError(f"A mosaic is made of 4 pictures, not {len(pictures)}.")
-    height, width = pictures[0].shape[1:]
+def mosaic(images: list[Tensor]) -> Tensor:
+    """Four images (3, H, W) at half their size: top left, top right, bottom left, bottom right. -> (3, H, W)."""
+    if len(images) != 4:
+        raise ExplanationError(f"A mosaic is made of 4 images, not {len(images)}.")
+    height, width = images[0].shape[1:]
     top, left = height - height // 2, width - width // 2
     sizes = [(top, left), (top, width - left), (height - top, left), (height - top, width - left)]
     a, b, c, d = (
-        F.interpolate(picture[None], size, mode="bilinear", antialias=True)[0]
-        for picture, size in zip(pictures, sizes, strict=True)
+        F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+        for image, size in zip(images, sizes, strict=True)
     )
     return torch.cat([torch.cat([a, b], 2), torch.cat([c, d], 2)], 1)
 
@@ -183,8 +183,8 @@ def mosaic(pictures: list[Tensor]) -> Tensor:
 def share_in_quadrant(heat: Tensor, quadrant: int, cells: Cells, size: tuple[int, int]) -> float:
     """Share of a map's positive mass that lies in one quadrant of an image of `size`, numbered as in `mosaic`.
 
-    heat (h, w), whose `cells` are as wide as their step: one that lies half outside counts half. A map with no positive
-    mass has none anywhere.
+    heat (h, w). Each of its `cells` is as wide as their step: a cell that lies half outside counts half. The share is 0
+    for a map with no positive mass.
     """
     mass = heat.double().clamp(min=0)
     down, across = (
@@ -196,14 +196,14 @@ def share_in_quadrant(heat: Tensor, quadrant: int, cells: Cells, size: tuple[int
 
 
 def _half(axis: Axis, middle: int, second: int) -> Tensor:
-    """How much of each cell lies before, or if `second` after, the middle of a side, in pixels."""
+    """Share of each cell that lies before the middle of a side, in pixels, or after it if `second`."""
     edges = axis.start + axis.step * (torch.arange(axis.size, dtype=torch.float64) - 0.5)
     first = ((middle - edges) / axis.step).clamp(0, 1)
     return 1 - first if second else first
 
 
 def randomised(model: Backbone, seed: int = 0) -> Backbone:
-    """A copy whose every parameter has its values shuffled; those that are all alike get noise of their size."""
+    """A copy with the values of every parameter shuffled; one whose values are all alike gets noise of their size."""
     copy = deepcopy(model)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -217,7 +217,7 @@ def randomised(model: Backbone, seed: int = 0) -> Backbone:
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> float:
-    """Spearman's correlation of two maps' absolute values, ties by their mean rank. 1 for a map with itself."""
+    """Spearman's correlation of two maps' absolute values; ties get their mean rank. 1 for a map with itself."""
     ranks = torch.stack([_ranks(a.abs().flatten().double()), _ranks(b.abs().flatten().double())])
     return torch.corrcoef(ranks)[0, 1].nan_to_num().item()
 
@@ -230,7 +230,7 @@ def _ranks(values: Tensor) -> Tensor:
 
 @dataclass
 class Figures:
-    """What one map reaches, in the mean over the pictures."""
+    """Figures of one map, averaged over the images."""
 
     insertion: float
     deletion: float
@@ -240,21 +240,21 @@ class Figures:
 def measure(
     model: Backbone, x: Tensor, maps: dict[str, Tensor], targets: list[int], progress: Progress = silent
 ) -> dict[str, Figures]:
-    """Measure maps (B, H, W) by name, and the controls beside them, for pictures x (B, 3, H, W) and a class each."""
-    maps = maps | {name: torch.stack([make(picture) for picture in x]) for name, make in CONTROLS.items()}
+    """Measure maps (B, H, W) by name, and the controls, for images x (B, 3, H, W) with one target class each."""
+    maps = maps | {name: torch.stack([make(image) for image in x]) for name, make in CONTROLS.items()}
     found = {}
     for n, (name, heats) in enumerate(maps.items()):
         rows = []
-        for i, (picture, heat, target) in enumerate(zip(x, heats, targets, strict=True)):
+        for i, (image, heat, target) in enumerate(zip(x, heats, targets, strict=True)):
             telling = _telling(model, progress, n * len(x) + i, len(maps) * len(x))
-            shown, covered = insertion(telling, picture, heat, target), deletion(telling, picture, heat, target)
-            rows.append((shown.area, covered.area, road(telling, picture, heat, target)))
+            shown, covered = insertion(telling, image, heat, target), deletion(telling, image, heat, target)
+            rows.append((shown.area, covered.area, road(telling, image, heat, target)))
         found[name] = Figures(*(sum(column) / len(rows) for column in zip(*rows, strict=True)))
     return found
 
 
 def _telling(model: Backbone, progress: Progress, done: int, total: int) -> Classifier:
-    """The model, which tells before each batch how far the work is: there it can be ended, or made to wait."""
+    """The model, reporting progress before each batch: there the work can be cancelled or made to wait."""
 
     def forward(x: Tensor) -> Tensor:
         progress(done, total)
@@ -265,22 +265,24 @@ def _telling(model: Backbone, progress: Progress, done: int, total: int) -> Clas
 
 @dataclass
 class Evaluation:
-    """What is known of a method's maps for some pictures: each figure beside those of the controls."""
+    """Faithfulness of a method's maps for some images: each figure, and those of the controls."""
 
-    figures: dict[str, Figures]  # by map; the first is the method's
-    mosaic: dict[str, float] | None  # share of the map on the right picture of four; None: no four pictures
+    figures: dict[str, Figures]  # by map name; the method's own comes first
+    mosaic: dict[str, float] | None  # share of the map on the right image of four; None without four images
     correlation: float  # of the maps with those of a model whose weights are shuffled
 
 
 def evaluate(model: Backbone, x: Tensor, method: str, progress: Progress = silent, **options: Any) -> Evaluation:
-    """Measure a method on pictures x (B, 3, H, W), for the class that each map is for; `options` go to the method."""
+    """Measure a method on images x (B, 3, H, W), for the class that each map explains; `options` are the method's."""
     if method in METHODS and METHODS[method].slow:
         options["progress"] = progress
     result = explain(model, x, method, **options)
     if result.raw.ndim != 3:
-        raise ExplanationError("This map has three values a place: there is no order of importance to be tried.")
+        raise ExplanationError(
+            "This map has three values per place, so its pixels have no order of importance: choose another method."
+        )
     if not model.num_classes:
-        raise ExplanationError("This checkpoint has no classes: there is no score that covering could change.")
+        raise ExplanationError("This checkpoint has no classes, so there is no score that a perturbation could change.")
     targets = result.target or first_guesses(model, x)
     figures = measure(model, x, {method: at_pixels(result, (x.shape[2], x.shape[3]))}, targets, progress)
     other = explain(randomised(model), x, method, **(options | {"target": targets} if result.target else options))
@@ -295,9 +297,9 @@ def first_guesses(model: Backbone, x: Tensor) -> list[int]:
 
 
 def point(model: Backbone, x: Tensor, method: str, targets: list[int], **options: Any) -> dict[str, float] | None:
-    """The pointing game: how much of the map for each of the first four pictures' classes lies on that picture.
+    """The pointing game: how much of the map for each of the first four images' classes lies on that image.
 
-    None if there are fewer than four, or two of one class, or if the method does not ask for a class.
+    None if there are fewer than four, if two have the same class, or if the method does not depend on a class.
     """
     if "target" not in options or len(x) < 4 or len(set(targets[:4])) < 4:
         return None

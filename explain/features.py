@@ -1,4 +1,4 @@
-"""What the features at a layer tell apart, without asking for a class."""
+"""Maps of the features at a layer, which do not depend on a class."""
 
 import torch
 from torch import Tensor
@@ -8,13 +8,13 @@ from explain.taps import find_tap, nearest_cell
 from zoo.base import Backbone
 from zoo.probe import probe
 
-COMPONENTS = 3  # as many as a colour has
+COMPONENTS = 3  # one per colour channel
 
 
 def principal_components(features: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Project features (N, C) on the directions in which they differ most. -> (N, count), shares of variance (count,).
 
-    The sign of a direction is free: the largest of its C entries is made positive.
+    The sign of a direction is arbitrary: the largest of its C entries is made positive.
     """
     x = features.double() - features.double().mean(0)
     _, lengths, directions = torch.linalg.svd(x, full_matrices=False)
@@ -27,8 +27,8 @@ def principal_components(features: Tensor, count: int) -> tuple[Tensor, Tensor]:
 def explain_pca(model: Backbone, x: Tensor, tap: str = "cam", joint: bool = True) -> Explanation:
     """Show the three directions in which the features at a tap differ most. x (B, 3, H, W) -> (B, 3, h, w).
 
-    `joint`: the directions are those of all pictures together, so the same colour means the same in each; otherwise
-    each picture has its own. Oquab et al. 2023, DINOv2, arXiv:2304.07193, section 7.5.
+    With `joint`, the directions are those of all images together, so a colour means the same in each; otherwise each
+    image has its own. Oquab et al. 2023, DINOv2, arXiv:2304.07193, section 7.5.
     """
     with torch.inference_mode(), probe(model, x, taps={tap}) as seen:
         model(x)
@@ -38,12 +38,14 @@ def explain_pca(model: Backbone, x: Tensor, tap: str = "cam", joint: bool = True
     groups = features.movedim(1, -1).flatten(1, 2)  # (B, h * w, C)
     groups = groups.flatten(0, 1)[None] if joint else groups
     if groups.shape[1] <= COMPONENTS or channels < COMPONENTS:
-        raise ExplanationError(f"The features at {tap!r} are too few to tell directions: {batch} x {height} x {width}.")
+        raise ExplanationError(
+            f"There are too few features at {tap!r} for three directions: {batch} x {height} x {width}."
+        )
     found = [principal_components(group, COMPONENTS) for group in groups]
     raw = torch.cat([values for values, _ in found]).view(batch, height, width, COMPONENTS).movedim(-1, 1)
     held = torch.stack([share.sum() for _, share in found])
     result = Explanation(raw.cpu(), "pca", tap, cells=found_tap.cells)
-    result.notes.append(f"The three colours hold {100 * held.min():.0f} % of what differs between places.")
+    result.notes.append(f"The three colours hold {100 * held.min():.0f} % of the variance between places.")
     return result
 
 
@@ -51,19 +53,20 @@ def explain_similarity(
     model: Backbone,
     x: Tensor,
     query: tuple[float, float] = (0.5, 0.5),
-    picture: int | None = None,
+    image: int | None = None,
     tap: str = "cam",
 ) -> Explanation:
-    """Cosine between the features at one place and at every other. x (B, 3, H, W) -> maps (B, h, w) from -1 to 1.
+    """Cosine between the features at one place and at every place. x (B, 3, H, W) -> maps (B, h, w) from -1 to 1.
 
-    `query` is a place, (down, across) from 0 to 1: of that `picture`, which all are compared with, or of each its own.
+    `query` is a place, (down, across) from 0 to 1, in the image of number `image`, with which all images are compared;
+    without `image`, each image is compared with its own place.
     """
     with torch.inference_mode(), probe(model, x, taps={tap}) as seen:
         model(x)
     found = find_tap(seen.taps, tap)
     features = found.as_map()
     row, col = nearest_cell(found.cells, (features.shape[2], features.shape[3]), x, query)
-    asking = features if picture is None else features[picture, None]
+    asking = features if image is None else features[image, None]
     raw = torch.cosine_similarity(features, asking[:, :, row, col, None, None], dim=1)
     source = f"{tap}, row {row + 1} and column {col + 1}"
     return Explanation(raw.cpu(), "similarity", source, query=query, cells=found.cells)
@@ -74,8 +77,8 @@ def explain_influence(
 ) -> Explanation:
     """Which pixels move the features at one place: its effective receptive field. x (B, 3, H, W) -> maps (B, H, W).
 
-    The gradient of the features' length, summed over the colours without its sign (Luo et al. 2017, arXiv:1701.04128).
-    For every model, whether it has attention or not.
+    The absolute gradient of the features' length, summed over the colours (Luo et al. 2017, arXiv:1701.04128). It works
+    for every model, with or without attention.
     """
     x = x.detach().clone().requires_grad_()
     with torch.enable_grad(), probe(model, x, taps={tap}) as seen:

@@ -1,6 +1,6 @@
-"""What a score loses when a part of the picture is covered with mean grey. captum does the covering.
+"""How much a score drops when a part of the image is replaced by mean grey. captum does the perturbation.
 
-Kokhlikyan et al. 2020, "Captum", arXiv:2009.07896. No gradients, so any model allows it; many forwards.
+Kokhlikyan et al. 2020, "Captum", arXiv:2009.07896. It needs many forwards but no gradients, so every model allows it.
 """
 
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from explain.pixels import Scorer, Target
 from explain.result import Explanation, Progress, silent
 from zoo.base import Backbone
 
-BATCH = 16  # covered pictures in one forward
+BATCH = 16  # perturbed images in one forward
 
 
 def _counted(score: Scorer, i: int, each: int, progress: Progress) -> Callable[[Tensor], Tensor]:
-    """The score as a function of the covered picture alone, which tells how many of `each` a picture are done."""
+    """The score as a function of the perturbed image alone; it reports progress, with `each` forwards per image."""
     done = 0
 
     def forward(x: Tensor) -> Tensor:
@@ -38,10 +38,10 @@ def explain_occlusion(
     window: int | None = None,
     progress: Progress = silent,
 ) -> Explanation:
-    """Slide a grey window over the picture (Zeiler and Fergus 2013, arXiv:1311.2901). x (B, 3, H, W) -> (B, H, W).
+    """Slide a grey window over the image (Zeiler and Fergus 2013, arXiv:1311.2901). x (B, 3, H, W) -> (B, H, W).
 
-    A pixel gets the mean loss over the windows that cover it. `window` is the side in pixels, a seventh of the shorter
-    side unless given; the window moves by half of it.
+    A pixel gets the mean drop over the windows that cover it. `window` is the window's side in pixels, by default a
+    seventh of the image's shorter side; the window moves by half of it.
     """
     score = Scorer(model, x, target, contrast)
     side = window or max(2, min(x.shape[2:]) // 7)
@@ -66,7 +66,7 @@ def explain_ablation(
     cells: int = 14,
     progress: Progress = silent,
 ) -> Explanation:
-    """Cover one cell of a grid at a time. x (B, 3, H, W) -> (B, cells, cells)."""
+    """Replace one cell of a grid at a time by mean grey. x (B, 3, H, W) -> (B, cells, cells)."""
     score = Scorer(model, x, target, contrast)
     height, width = x.shape[2:]
     rows = torch.arange(height, device=x.device) * cells // height

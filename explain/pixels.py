@@ -1,7 +1,7 @@
-"""What each pixel does to a class score, by gradients with respect to the picture.
+"""The effect of each pixel on a class score, by gradients with respect to the image.
 
-Values are summed over the three colours, but for the two that show how much and not which way. Noise comes from a seed,
-never from PyTorch's shared generator, so that threads do not disturb each other.
+Values are summed over the three colours, except by the two methods that show magnitude without sign. Noise comes from a
+seed, never from PyTorch's shared generator, so that threads do not disturb each other.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,14 @@ from explain.result import Explanation, ExplanationError, Progress, silent
 from zoo.base import Backbone
 from zoo.probe import frozen_attention, frozen_norm
 
-BATCH = 5  # pictures in one forward and backward: larger ones cost more memory and, on a CPU, more time for each
-NOISE = 0.15  # of the picture's range (Smilkov et al. 2017, section 3.2)
+BATCH = 5  # images in one forward and backward: larger batches need more memory and, on a CPU, more time per image
+NOISE = 0.15  # of the image's range (Smilkov et al. 2017, section 3.2)
 Target = int | list[int] | None
 Baseline = Literal["grey", "blur"] | Tensor
 
 
 class Scorer:
-    """The score to be explained, and its gradient, for the classes that were picked for pictures x."""
+    """The score to explain, and its gradient, for the classes picked for images x."""
 
     def __init__(self, model: Backbone, x: Tensor, target: Target, contrast: int | None):
         self.model, self.contrast = model, contrast
@@ -35,12 +35,12 @@ class Scorer:
         self.score = scores(logits, self.targets, contrast).float().tolist()
 
     def __call__(self, x: Tensor, i: int) -> Tensor:
-        """Score pictures (n, 3, H, W), all for the class of picture i. -> (n,)."""
+        """Score images (n, 3, H, W), all for the class of image i. -> (n,)."""
         return scores(self.model(x), [self.targets[i]] * len(x), self.contrast)
 
     def gradient(self, x: Tensor, i: int) -> Tensor:
         with torch.enable_grad():
-            # Channels last: a convolution's gradient by its input takes a tenth less time so on a CPU.
+            # In channels-last memory, a convolution's gradient by its input takes a tenth less time on a CPU.
             x = x.detach().clone(memory_format=torch.channels_last).requires_grad_()
             return torch.autograd.grad(self(x, i).sum(), x)[0]
 
@@ -51,7 +51,7 @@ class Scorer:
 
 
 def make_baseline(x: Tensor, baseline: Baseline) -> Tensor:
-    """A picture without content, for each of x: mean grey, the picture blurred, or one that is given."""
+    """An image without content for each of x: mean grey, the blurred image, or a given one."""
     if isinstance(baseline, Tensor):
         return baseline.expand_as(x)
     if baseline == "grey":
@@ -60,7 +60,7 @@ def make_baseline(x: Tensor, baseline: Baseline) -> Tensor:
 
 
 def blur(x: Tensor) -> Tensor:
-    """Gaussian blur with a deviation of 1/20 of the longer side. (B, 3, H, W) -> (B, 3, H, W)."""
+    """Gaussian blur with a standard deviation of 1/20 of the longer side. (B, 3, H, W) -> (B, 3, H, W)."""
     sigma = max(x.shape[2:]) / 20
     reach = min(int(2 * sigma), min(x.shape[2:]) - 1)
     places = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
@@ -74,23 +74,23 @@ def explain_saliency(model: Backbone, x: Tensor, target: Target = None, contrast
     """Largest absolute gradient of the three colours (Simonyan et al. 2013, arXiv:1312.6034). -> (B, H, W)."""
     score = Scorer(model, x, target, contrast)
     raw = [score.gradient(x[i : i + 1], i)[0].abs().amax(0) for i in range(len(x))]
-    return score.explanation(raw, "saliency", "picture")
+    return score.explanation(raw, "saliency", "image")
 
 
 def explain_input_x_gradient(
     model: Backbone, x: Tensor, target: Target = None, contrast: int | None = None
 ) -> Explanation:
-    """Gradient times picture, from mean grey (Shrikumar et al. 2016, arXiv:1605.01713). -> (B, H, W)."""
+    """Gradient times image, from mean grey (Shrikumar et al. 2016, arXiv:1605.01713). -> (B, H, W)."""
     score = Scorer(model, x, target, contrast)
     raw = [(x[i] * score.gradient(x[i : i + 1], i)[0]).sum(0) for i in range(len(x))]
-    return score.explanation(raw, "input_x_gradient", "picture")
+    return score.explanation(raw, "input_x_gradient", "image")
 
 
 def explain_conservative(model: Backbone, x: Tensor, target: Target = None, contrast: int | None = None) -> Explanation:
-    """Gradient times picture, with attention weights and the norms' deviations taken as fixed. -> (B, H, W).
+    """Gradient times image, with attention weights and the norms' deviations held fixed. -> (B, H, W).
 
-    What a layer passes back then adds up to what it was given, but for biases and activations that bend (Ali et al.
-    2022, "XAI for Transformers: Better Explanations through Conservative Propagation", arXiv:2202.07304).
+    The relevance that a layer passes back then adds up to what it received, except for biases and nonlinear activations
+    (Ali et al. 2022, "XAI for Transformers: Better Explanations through Conservative Propagation", arXiv:2202.07304).
     """
     with frozen_norm(), frozen_attention():
         result = explain_input_x_gradient(model, x, target, contrast)
@@ -107,10 +107,10 @@ def explain_integrated_gradients(
     steps: int = 50,
     progress: Progress = silent,
 ) -> Explanation:
-    """Gradients along the straight way from a baseline (Sundararajan et al. 2017, arXiv:1703.01365). -> (B, H, W).
+    """Gradients along the straight path from a baseline (Sundararajan et al. 2017, arXiv:1703.01365). -> (B, H, W).
 
-    Gauss-Legendre points: with the trapezoid rule of some implementations the parts fall short of the whole. How far
-    they do is told in the notes.
+    Integrated at Gauss-Legendre points: with the trapezoid rule of some implementations, the values do not add up to
+    the change in score. The notes report the gap that remains.
     """
     score = Scorer(model, x, target, contrast)
     points, weights = (torch.from_numpy(v).to(x) for v in np.polynomial.legendre.leggauss(steps))
@@ -128,12 +128,12 @@ def explain_integrated_gradients(
         raw.append((way * total).sum(0))
         with torch.inference_mode():
             rise.append(score.score[i] - score(start[i : i + 1], i).item())
-    result = score.explanation(raw, "integrated_gradients", "picture")
+    result = score.explanation(raw, "integrated_gradients", "image")
     sums = result.raw.sum((1, 2)).tolist()
     gap = max(abs(s - r) for s, r in zip(sums, rise, strict=True))
     result.notes.append(
-        f"The parts add up to {sums[0]:.3g}; from baseline to picture the score changes by {rise[0]:.3g}"
-        + (f" (largest gap of all pictures {gap:.2g})." if len(x) > 1 else f" (a gap of {gap:.2g}).")
+        f"The map adds up to {sums[0]:.3g}; from baseline to image the score changes by {rise[0]:.3g}"
+        + (f" (largest gap over all images {gap:.2g})." if len(x) > 1 else f" (a gap of {gap:.2g}).")
     )
     return result
 
@@ -141,7 +141,7 @@ def explain_integrated_gradients(
 def _sampled(
     score: Scorer, x: Tensor, samples: int, seed: int, progress: Progress, value: Callable[[Tensor, int, Any], Tensor]
 ) -> list[Tensor]:
-    """Mean of `value(picture, index, generator)`, pictures (n, 3, H, W), over samples. -> (3, H, W) for each of x."""
+    """Mean of `value(image, index, generator)`, for images (n, 3, H, W), over samples. -> (3, H, W) for each of x."""
     means = []
     for i in range(len(x)):
         generator = torch.Generator().manual_seed(seed)
@@ -171,7 +171,7 @@ def explain_smooth_grad(
         return score.gradient(many + NOISE * (x[i].max() - x[i].min()) * noise, i)
 
     raw = [mean.abs().amax(0) for mean in _sampled(score, x, samples, seed, progress, value)]
-    return score.explanation(raw, "smooth_grad", f"picture, {samples} samples", seed)
+    return score.explanation(raw, "smooth_grad", f"image, {samples} samples", seed)
 
 
 def explain_gradient_shap(
@@ -183,9 +183,9 @@ def explain_gradient_shap(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Explanation:
-    """Integrated gradients from plain colours, by chance (Erion et al. 2019, arXiv:1906.10670). -> (B, H, W).
+    """Integrated gradients from random plain colours, sampled (Erion et al. 2019, arXiv:1906.10670). -> (B, H, W).
 
-    Each sample goes a random part of the way from a random plain colour, within the picture's own range.
+    Each sample lies at a random point of the path from a random plain colour within the image's own range.
     """
     score = Scorer(model, x, target, contrast)
 
@@ -197,11 +197,11 @@ def explain_gradient_shap(
         return (many - start) * score.gradient(start + share * (many - start), i)
 
     raw = [mean.sum(0) for mean in _sampled(score, x, samples, seed, progress, value)]
-    return score.explanation(raw, "gradient_shap", f"picture, {samples} samples", seed)
+    return score.explanation(raw, "gradient_shap", f"image, {samples} samples", seed)
 
 
 class _GuidedRelu(torch.autograd.Function):
-    """ReLU whose backward lets through what is positive both ways."""
+    """ReLU whose backward passes only positive gradients at positive inputs."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -215,7 +215,7 @@ class _GuidedRelu(torch.autograd.Function):
 
 
 class _Guided(TorchFunctionMode):
-    """In this thread and while it is open, put the guided ReLU in place of PyTorch's. The model is not touched."""
+    """In this thread, while open, replace PyTorch's ReLU by the guided one. The model itself is not changed."""
 
     RELU = (F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
     OTHER = (F.gelu, F.silu, F.softmax, torch.sigmoid, Tensor.sigmoid, F.hardtanh, F.hardswish, torch.tanh)
@@ -231,13 +231,13 @@ class _Guided(TorchFunctionMode):
 def explain_guided_backprop(
     model: Backbone, x: Tensor, target: Target = None, contrast: int | None = None
 ) -> Explanation:
-    """Gradient that only positive evidence passes (Springenberg et al. 2014, arXiv:1412.6806). -> (B, H, W).
+    """Gradient restricted to positive evidence (Springenberg et al. 2014, arXiv:1412.6806). -> (B, H, W).
 
-    It shows edges much the same for any class and for random weights (Adebayo et al. 2018, arXiv:1810.03292).
+    It shows much the same edges for any class, and for random weights (Adebayo et al. 2018, arXiv:1810.03292).
     """
     score = Scorer(model, x, target, contrast)
     with _Guided():
         raw = [score.gradient(x[i : i + 1], i)[0].sum(0) for i in range(len(x))]
-    result = score.explanation(raw, "guided_backprop", "picture")
-    result.notes.append("Guided backprop shows edges whatever the weights: it is here to be compared, not trusted.")
+    result = score.explanation(raw, "guided_backprop", "image")
+    result.notes.append("Guided backprop shows edges whatever the weights are: use it for comparison, do not trust it.")
     return result

@@ -1,4 +1,4 @@
-"""Attention weighed by what it does for a class: Chefer's rule and LeGrad.
+"""Attention weighted by its effect on a class score: Chefer's rule and LeGrad.
 
 Both take the gradient of the class score with respect to every attention matrix. All geometry comes from the records
 (zoo/probe.py), as in explain/attention.py.
@@ -20,7 +20,7 @@ from zoo.probe import STAGES, AttentionRecord, Probe, probe
 
 
 class _Budget:
-    """Keep every head of every layer as long as the memory lasts."""
+    """Keep every head of every layer; raise ExplanationError when memory would run out."""
 
     def __init__(self) -> None:
         free = available_memory()
@@ -30,8 +30,8 @@ class _Budget:
         self.left -= weights.numel() * weights.element_size()
         if self.left < 0:
             raise ExplanationError(
-                "The attention of all layers and heads is more than the memory holds: "
-                "choose a smaller picture or model, or attention rollout, which keeps less."
+                "The attention of all layers and heads does not fit into memory: "
+                "choose a smaller image or model, or attention rollout, which keeps less."
             )
         return weights
 
@@ -49,11 +49,11 @@ def _differentiable(records: list[AttentionRecord], score: Tensor) -> list[Tenso
 def explain_chefer(
     model: Backbone, x: Tensor, target: int | list[int] | None = None, contrast: int | None = None
 ) -> Explanation:
-    """Follow what the head reads back through attention times its positive gradient. x (B, 3, H, W) -> (B, h, w).
+    """Trace what the head reads back through attention times its positive gradient. x (B, 3, H, W) -> (B, h, w).
 
-    Each layer adds what its heads, in the mean, passed on for the class: r + r A' with A' = mean over heads of
+    Each layer adds what its heads contributed to the class: r + r A' with A' = mean over heads of
     (gradient x attention)+. Chefer et al. 2021, "Generic Attention-model Explainability", arXiv:2103.15679, for
-    self-attention; walked from the end, as rollout is.
+    self-attention; computed from the end, as rollout is.
     """
     logits, seen = _look(model, x, [])
     records = position_records(seen.attention)
@@ -66,7 +66,7 @@ def explain_chefer(
     last = records[-1].between_positions.q_grid
     start = readout_mass(model, last, len(x)).to(relevance[-1].weights.dtype)
     mass, grid, cells = walk(relevance, start, lambda stayed, read: stayed + read)
-    if last.height:  # what is read evenly, whatever the class, says nothing: it is walked the same way and taken off
+    if last.height:  # the even reading does not depend on the class: it is carried the same way and subtracted
         mass = mass - walk(relevance, start, lambda stayed, read: stayed)[0]
     raw = as_map(mass, grid)
     return _explanation(raw, "chefer", f"{len(records)} attention layers", targets, contrast, score, cells)
@@ -75,22 +75,25 @@ def explain_chefer(
 def explain_legrad(
     model: Backbone, x: Tensor, target: int | list[int] | None = None, contrast: int | None = None
 ) -> Explanation:
-    """Ask of every layer, read by the model's own head, which attention would raise the score. -> (B, h, w).
+    """Read every layer by the model's own head, and find which attention would raise the score. -> (B, h, w).
 
-    The positive gradient of each layer's score with respect to its attention, in the mean over heads, queries and
-    layers; where a learned query reads the tokens, its layer alone. Bousselham et al. 2024, arXiv:2404.03214.
+    The positive gradient of each layer's score with respect to its attention, averaged over heads, queries and layers;
+    if a learned query reads the tokens, only that layer is used. Bousselham et al. 2024, arXiv:2404.03214.
     """
     logits, seen = _look(model, x, STAGES)
     records = position_records(seen.attention)
     targets = pick_targets(logits, target)
     score = scores(logits, targets, contrast)
-    stages = [stage for stage in seen.taps.values() if stage.layout == "NLC"]  # not those of convolutions
+    stages = [stage for stage in seen.taps.values() if stage.layout == "NLC"]  # not the convolutional ones
     if model.readout == "attention_pool":
         pairs = [(records[-1], score)]
     else:
         each, rest = divmod(len(records), len(stages))
         if rest:
-            raise ExplanationError("This model's layers do not hold the same number of attentions each.")
+            raise ExplanationError(
+                "LeGrad needs the same number of attentions in every layer, and this model's layers differ: "
+                "choose another method."
+            )
         owners = [stage for stage in stages for _ in range(each)]
         pairs = [
             (record, scores(model.read(stage.value, record.between_positions.q_grid), targets, contrast))

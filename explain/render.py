@@ -1,4 +1,4 @@
-"""Draw a map: colours, and its exact place on the photo. Values stay untouched in explain/result.py."""
+"""Draw a map: its colours, and its exact position on the photo. The values in explain/result.py are not changed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from PIL import Image
 
 from zoo.cells import Axis, Cells
 
-SEQUENTIAL, SIGNED = "inferno", "RdBu_r"  # even steps of value look like even steps of colour in both
+SEQUENTIAL, SIGNED = "inferno", "RdBu_r"  # equal steps of value look like equal steps of colour in both
 
 
 def heat(values: np.ndarray, top: float | None = None, signed: bool = False) -> Image.Image:
-    """Colour a map (h, w). `top` is the value that gets the last colour: pass one for maps that are to be compared.
+    """Colour a map (h, w). `top` is the value that gets the last colour: pass the same one for maps to be compared.
 
-    Without `signed` the negative part is drawn as zero; with it, blue speaks against and red for. Without `top`, the
-    map's own largest value.
+    Without `signed`, negative values are drawn as zero; with it, they are blue and positive values red. Without `top`,
+    the map's own largest value gets the last colour.
     """
     top = common_top([values], signed) if top is None else top
     share = values / top if top > 0 else np.zeros_like(values)
@@ -26,24 +26,24 @@ def heat(values: np.ndarray, top: float | None = None, signed: bool = False) -> 
 
 
 def common_top(maps: Iterable[np.ndarray], signed: bool = False) -> float:
-    """The value that gets the last colour when maps, of several pictures or models, are to be compared by eye."""
+    """The value that gets the last colour when maps of several images or models are to be compared by eye."""
     return max((float((np.abs(values) if signed else values).max()) for values in maps), default=0.0)
 
 
 @dataclass(frozen=True)
 class Placement:
-    """How what a model was shown lies on a photo."""
+    """Where the image that a model saw lies on the photo."""
 
     size: tuple[int, int]  # width and height of the photo in its pixels
-    box: tuple[float, float, float, float]  # left, top, right, bottom of what the model saw: it may reach beyond
+    box: tuple[float, float, float, float]  # left, top, right, bottom of what the model saw; may exceed the photo
     seen: tuple[int, int]  # height and width of the image that the model saw, in the image's pixels
 
 
 def register(values: np.ndarray, cells: Cells, placement: Placement) -> np.ndarray:
     """Lay a map (h, w) onto a photo. -> (H, W), NaN where the model saw nothing.
 
-    Each cell's value stands where the cell looks, with straight lines between, and beyond the outermost cells their
-    own values.
+    Each cell's value is placed where the cell looks. Values in between are interpolated linearly; beyond the outermost
+    cells they stay constant.
     """
     (width, height), (left, top, right, bottom) = placement.size, placement.box
     rows = (np.arange(height) + 0.5 - top) / (bottom - top)
@@ -71,7 +71,7 @@ def _lines(values: np.ndarray, axis: Axis, pixels: np.ndarray) -> np.ndarray:
 def layer(
     values: np.ndarray, cells: Cells, placement: Placement, top: float | None = None, signed: bool = False
 ) -> Image.Image:
-    """Draw a map to lay over the photo. -> RGBA of the photo's size, transparent where the model saw nothing."""
+    """Draw a map as a layer for the photo. -> RGBA of the photo's size, transparent where the model saw nothing."""
     placed = register(values, cells, placement)
     outside = np.isnan(placed)
     return _see_through(heat(np.where(outside, 0, placed), top, signed), outside)
@@ -82,7 +82,7 @@ def feature_layer(
 ) -> Image.Image:
     """Draw three features (3, h, w) as red, green and blue. -> RGBA, like `layer`.
 
-    `low` and `high` (3,) get no light and full light: the same for pictures that are to be compared.
+    `low` and `high` (3,) are the values drawn dark and fully bright: pass the same for images to be compared.
     """
     placed = np.stack([register(feature, cells, placement) for feature in values], -1)
     outside = np.isnan(placed[..., 0])
@@ -90,13 +90,13 @@ def feature_layer(
     return _see_through(Image.fromarray((255 * share.clip(0, 1)).astype(np.uint8)), outside)
 
 
-def _see_through(picture: Image.Image, outside: np.ndarray) -> Image.Image:
-    picture.putalpha(Image.fromarray(np.where(outside, 0, 255).astype(np.uint8)))
-    return picture
+def _see_through(image: Image.Image, outside: np.ndarray) -> Image.Image:
+    image.putalpha(Image.fromarray(np.where(outside, 0, 255).astype(np.uint8)))
+    return image
 
 
 def overlay(photo: Image.Image, layer: Image.Image, opacity: float) -> Image.Image:
-    """Blend a layer over the photo of its size. Opacity from 0 to 1. -> RGB."""
+    """Blend a layer over a photo of the same size. Opacity from 0 to 1. -> RGB."""
     faded = layer.copy()
     faded.putalpha(layer.getchannel("A").point([round(alpha * opacity) for alpha in range(256)]))
     return Image.alpha_composite(photo.convert("RGBA"), faded).convert("RGB")

@@ -1,8 +1,8 @@
-"""Where attention goes that goes to no place: prefix tokens, padding, and the sinks among the patches.
+"""Attention that falls on no place of the image: on prefix tokens, on padding, and on sinks among the patches.
 
-A large ViT without registers turns a few patches, in the plain parts of a picture, into stores of what concerns the
-whole of it. Their features are outlying in length, and much attention reads them (Darcet et al. 2024, "Vision
-Transformers Need Registers", arXiv:2309.16588). A map that is bright there says nothing of what can be seen there.
+A large ViT without registers uses a few patches in plain parts of an image to store global information. The norms of
+their features are outliers, and they receive much attention (Darcet et al. 2024, "Vision Transformers Need Registers",
+arXiv:2309.16588). A bright spot there tells nothing about what is visible there.
 """
 
 from torch import Tensor
@@ -10,13 +10,13 @@ from torch import Tensor
 from zoo.base import Backbone
 from zoo.probe import Grid
 
-OUTLYING = 6.0  # median absolute deviations above the median, from which a length is called outlying
+OUTLYING = 6.0  # median absolute deviations above the median from which a length counts as an outlier
 WORTH_SAYING = 0.02  # share of the mass
-MOST_NAMED = 3  # sinks whose places are told
+MOST_NAMED = 3  # sinks whose places a note names
 
 
 def find_sinks(features: Tensor) -> Tensor:
-    """Tell which places hold features of outlying length. (B, C, h, w) -> (B, h, w), True at sinks."""
+    """Find places whose features have outlying length. (B, C, h, w) -> (B, h, w), True at sinks."""
     length = features.flatten(2).norm(dim=1)
     above = length - length.median(1, keepdim=True).values
     deviation = above.abs().median(1, keepdim=True).values
@@ -24,11 +24,11 @@ def find_sinks(features: Tensor) -> Tensor:
 
 
 def tell_of_no_place(model: Backbone, mass: Tensor, grid: Grid) -> list[str]:
-    """Say what share of the mass (B, N) fell on prefix tokens, and what share was lost to padding; the most of all."""
+    """Notes on the shares of the mass (B, N) on prefix tokens and lost to padding: the largest in the batch."""
     read = min(model.read_tokens if model.readout == "token" else 0, grid.prefix)
     others = grid.prefix - read
     shares = {
-        "padding outside the picture": 1 - mass.sum(1),
+        "padding outside the image": 1 - mass.sum(1),
         "the class token" if read == 1 else f"the {read} class tokens": mass[:, :read].sum(1),
         f"{others} token{'s that stand' if others > 1 else ' that stands'} for no place": mass[
             :, read : grid.prefix
@@ -39,7 +39,7 @@ def tell_of_no_place(model: Backbone, mass: Tensor, grid: Grid) -> list[str]:
 
 
 def tell_of_sinks(maps: Tensor, features: Tensor) -> list[str]:
-    """Say what the sinks hold of maps (B, h, w) whose keys had these features (B, C, h, w); of the worst picture."""
+    """Note on the share of maps (B, h, w) on sinks, found by the keys' features (B, C, h, w): the worst in a batch."""
     held = (maps * find_sinks(features).to(maps)).flatten(1)
     share, worst = held.sum(1).max(0)
     if share <= WORTH_SAYING:
@@ -50,5 +50,5 @@ def tell_of_sinks(maps: Tensor, features: Tensor) -> list[str]:
     patches = "1 patch" if count == 1 else f"{count} patches"
     return [
         f"{100 * share:.0f} % fell on {patches} of outlying features, such as {named}: sinks, "
-        "where a model stores what concerns the whole picture."
+        "where a model stores information about the whole image."
     ]

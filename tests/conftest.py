@@ -1,9 +1,9 @@
-"""Photos and a running page for the tests. No test asks an outside host for anything."""
+"""Photos for the tests, and a guard: no test asks an outside host for anything."""
 
 import os
 
 os.environ.update(HF_HUB_OFFLINE="1", GRADIO_ANALYTICS_ENABLED="False", MPLBACKEND="Agg")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # each of pytest's workers has a core: more threads would fight for it
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # each of pytest's workers has one core
 
 import socket
 
@@ -16,7 +16,7 @@ LOCAL = {"localhost", "127.0.0.1", "0.0.0.0", "::1", socket.gethostname()}
 
 @pytest.fixture(autouse=True)
 def no_outside_host(monkeypatch):
-    """Fail whoever looks up a host other than this machine."""
+    """Fail a test that looks up a host other than this machine."""
     look_up = socket.getaddrinfo
 
     def guarded(host, *args, **kwargs):
@@ -34,10 +34,10 @@ def photos(tmp_path_factory):
     ramp = np.linspace(0, 255, 300 * 200).reshape(200, 300)
     wide = np.stack([ramp, ramp[::-1], np.full_like(ramp, 90)], -1).astype(np.uint8)
     files = []
-    for name, picture in (
+    for name, image in (
         ("wide.png", Image.fromarray(wide)),
         ("tall.jpg", Image.new("RGB", (90, 240), (30, 120, 200))),
     ):
-        picture.save(folder / name)
+        image.save(folder / name)
         files.append(folder / name)
     return files

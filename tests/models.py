@@ -1,4 +1,4 @@
-"""Models for the tests: small ones of every kind, one light one of every family, and what the goldens say of all."""
+"""Models for the tests: small ones of every kind, a light one of every family, and the rows of all goldens."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ GOLDENS = {
 FAMILIES: dict[str, list[str]] = {}  # the variants of each family file
 for _name in zoo.names():
     FAMILIES.setdefault(source(_name).stem, []).append(_name)
-# One small variant of every readout and every kind of attention, and an image that is not square where it can be.
+# One small variant for every readout and every kind of attention, with an image size, not square if possible.
 SMALL = {
     "resnet32_cifar": (32, 48),
     "convnext_cifar": (32, 64),
@@ -38,7 +38,7 @@ SMALL = {
     "cait_cifar": (32, 48),
     "fastvit_t8": (64, 96),
 }
-# How to ask the methods of many forwards for few.
+# Options that make slow methods run few forwards.
 FEW: dict[str, dict] = {
     "score_cam": {"tap": "stage1"},
     "integrated_gradients": {"steps": 2},
@@ -48,12 +48,12 @@ FEW: dict[str, dict] = {
     "ablation": {"cells": 2},
 }
 
-# Fewer blocks, for tests that ask one model for many maps: blocks are alike.
+# Fewer blocks, for tests that make many maps of one model: the blocks are all of one kind.
 SHORT: dict[str, dict] = {"swin_cifar": {"depths": (2, 2, 2)}, "vit_cifar": {"depth": 2}}
 
 
 def on_meta(name: str, **overrides: Any) -> zoo.Backbone:
-    """A variant without numbers: shapes, names, and what it says of itself."""
+    """A variant on the meta device: it has shapes, names and attributes, but no numbers."""
     with torch.device("meta"):
         return zoo.create(name, **overrides)
 
@@ -62,7 +62,7 @@ WITH_ATTENTION = [name for name in SMALL if on_meta(name).no_attention is None]
 
 
 def build(name: str, **overrides: Any) -> zoo.Backbone:
-    """A variant in float64 with weights that let every layer matter, frozen as a loaded one is."""
+    """A variant in float64, filled so that every layer matters, and frozen as a loaded model is."""
     return zoo.create_from(name, fill(on_meta(name, **overrides).state_dict()), **overrides).requires_grad_(False)
 
 
@@ -72,7 +72,7 @@ def noise(name: str, batch: int = 1) -> torch.Tensor:
 
 
 def lightest_first(family: str) -> list[str]:
-    """The variants of a family, those with the fewest parameters first; of those with a golden, where there are any."""
+    """The variants of a family with a golden, or all if none has one, those with the fewest parameters first."""
 
     def parameters(name: str) -> int:
         return sum(p.numel() for p in on_meta(name).parameters())
@@ -83,7 +83,7 @@ def lightest_first(family: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Light:
-    """A variant cut down as its family's golden says, and an image that it takes."""
+    """A variant cut down as its family's golden says, and the size of an image that it accepts."""
 
     name: str
     overrides: dict[str, Any]
@@ -95,7 +95,7 @@ class Light:
 
 
 def light(name: str) -> Light:
-    """A variant, cut and shown what its family's golden says; where there is no golden, whole."""
+    """A variant with the cut and the image size of its family's golden; whole if there is no golden."""
     golden = golden_file.read(source(name).stem)
     size = golden.size(name)
     if size is None:
@@ -104,5 +104,5 @@ def light(name: str) -> Light:
 
 
 def light_names() -> list[str]:
-    """The lightest variant of every family, and those that its golden says are unlike it."""
+    """The lightest variant of every family, and those that its golden lists as unlike it."""
     return [name for family in FAMILIES for name in (lightest_first(family)[0], *golden_file.read(family).unlike)]

@@ -1,4 +1,4 @@
-"""The examples run as they stand, with no internet, and print what they say they print."""
+"""The examples run without changes and without internet, and print the expected text."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def test_every_example_is_run():
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_it_runs_and_says(name, photos, tmp_path):
+def test_it_runs_and_prints_the_expected_text(name, photos, tmp_path):
     args, said = EXAMPLES[name]
     args = [arg.format(photo=photos[0], out=tmp_path / "map.png") for arg in args]
     command = [sys.executable, "-W", "error", ROOT / "examples" / f"{name}.py", *args]

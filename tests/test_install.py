@@ -1,4 +1,4 @@
-"""The wheel, installed outside this folder, has everything: packages, tables, bundled checkpoints, the page's files."""
+"""The installed wheel is complete: packages, tables, bundled checkpoints and the page's files."""
 
 import os
 import re
@@ -17,7 +17,7 @@ BESIDE = {name: value for name, value in os.environ.items() if name != "PYTHONPA
 
 
 def run(folder: Path, *command: str | Path) -> str:
-    """Run a command in a folder that is not the repository; give what it prints."""
+    """Run a command in a folder outside the repository; return what it prints."""
     done = subprocess.run(command, cwd=folder, env=BESIDE, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -25,7 +25,7 @@ def run(folder: Path, *command: str | Path) -> str:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
-    """The bin folder of a new environment that holds the wheel, and sees only the dependencies of this one."""
+    """The bin folder of a new environment with the wheel; of this environment it sees only the dependencies."""
     folder = tmp_path_factory.mktemp("install")
     unwanted = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "runs", "tests", "tools")
     shutil.copytree(ROOT, folder / "source", ignore=unwanted)  # setuptools builds inside the source
@@ -55,7 +55,7 @@ print(zoo.__file__, tuple(model(torch.zeros(1, 3, 32, 32)).shape), labels.names(
     assert answer == "(1, 10) cat\n"
 
 
-def test_no_file_of_the_packages_is_left_out(installed):
+def test_the_wheel_holds_every_file_of_the_packages(installed):
     (wheel,) = installed.parents[1].glob("*.whl")
     with zipfile.ZipFile(wheel) as held:
         names = {name for name in held.namelist() if ".dist-info/" not in name}
@@ -66,7 +66,7 @@ def test_no_file_of_the_packages_is_left_out(installed):
         assert {str(file.relative_to(ROOT)) for file in here} <= names
 
 
-def test_the_command_lays_out_the_page_and_says_how_it_is_used(installed, tmp_path):
+def test_the_command_builds_the_page_and_prints_its_usage(installed, tmp_path):
     script = """
 import sys
 from importlib.metadata import entry_points

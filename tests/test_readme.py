@@ -1,4 +1,4 @@
-"""What the README says is so: its front matter, which configures the Space."""
+"""The README's front matter, which configures the Space, is correct."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ def front_matter() -> dict:
     return yaml.safe_load((ROOT / "README.md").read_text().split("---")[1])
 
 
-def test_the_space_runs_the_gradio_that_is_tested():
+def test_the_space_runs_the_tested_version_of_gradio():
     pinned = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("gradio==")]
     assert pinned == [f"gradio=={front_matter()['sdk_version']}"]
 
 
-def test_the_space_finds_its_app_and_its_limits():
+def test_the_app_file_exists_and_the_description_is_short_enough():
     facts = front_matter()
     assert (ROOT / facts["app_file"]).is_file()
     assert len(facts["short_description"]) <= 60

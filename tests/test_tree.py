@@ -1,4 +1,4 @@
-"""Tests lie where the code that they test lies, and share nothing but helpers."""
+"""Tests mirror the tree of the code, and share only helpers."""
 
 import ast
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""Time the zoo beside timm in one process, in interleaved rounds, so that only the ratio of two medians is read.
+"""Time the zoo and timm in one process, in interleaved rounds, and report the ratio of their medians.
 
-    python -m tools.bench                 what each family's golden names, then what maps cost in forwards
-    python -m tools.bench resnet50 ...    these
+    python -m tools.bench                 the architectures named in the goldens, then the cost of maps in forwards
+    python -m tools.bench resnet50 ...    these architectures
 
-Batch 1, fp32, this machine's default threads. A ratio under 1 says that the zoo is faster. Ratios hold across machines
-of one kind; milliseconds do not.
+Batch 1, fp32, this machine's default threads. A ratio under 1 means that the zoo is faster. Ratios are comparable
+across machines of one kind; milliseconds are not.
 """
 
 import argparse
@@ -25,15 +25,15 @@ from tools import golden_file
 from tools.oracle import timm
 from zoo.cost import native_size
 
-# Where captum's Grad-CAM looks, so that both look at the same tensor.
+# The layer for captum's Grad-CAM: it outputs the same tensor as our "cam" tap.
 MAPPED = {"resnet50": "layer4", "vit_small_patch16_224": "blocks.11.norm1", "swin_tiny_patch4_window7_224": "norm"}
 SLOW = ("integrated_gradients", "occlusion", "ablation")
 
 
 def interleave(sides: list[Callable[[], object]], seconds: float, least: int = 20) -> list[float]:
-    """Median milliseconds of each side, called in rounds for `seconds` in all and at least `least` times each.
+    """Median milliseconds of each side, called in rounds for `seconds` in total and at least `least` times each.
 
-    Each round has an order of its own: what ran before a side, and the memory it left behind, is worth a per cent.
+    Each round has a random order: what ran before a side, and the memory that it used, changes its time by a per cent.
     """
     for side in sides:
         side()
@@ -57,7 +57,7 @@ def compare_forward(name: str, seconds: float) -> None:
 
 
 def price_of_maps(name: str, seconds: float) -> None:
-    """Every quick map of a model, frozen as a loaded one is, in forwards of the same model; others' Grad-CAM beside."""
+    """Cost of every quick map, and of other packages' Grad-CAM, in forwards of the same frozen model."""
     model = zoo.create(name).requires_grad_(False)
     x = torch.randn(1, 3, *native_size(name))
     plain = {"one forward": partial(forward, model, x)}
@@ -66,7 +66,7 @@ def price_of_maps(name: str, seconds: float) -> None:
         for offer in available(model)
         if offer.ok and not offer.method.slow
     }
-    print(f"{name}, in forwards of its own:")
+    print(f"{name}, in its own forwards:")
     sides = plain | others_grad_cam(model, MAPPED[name], x) | ours
     forward_ms, *costs = interleave(list(sides.values()), seconds * len(sides) / 2)
     for side, cost in zip(list(sides)[1:], costs, strict=True):
@@ -74,11 +74,11 @@ def price_of_maps(name: str, seconds: float) -> None:
 
 
 def others_grad_cam(model: zoo.Backbone, layer: str, x: torch.Tensor) -> dict[str, Callable[[], object]]:
-    """Grad-CAM by captum, and by torch-cam where it can read the layer: the same weights, as their users have them."""
+    """Grad-CAM by captum, and by torch-cam if it can read the layer, with the same weights and their default use."""
     place = model.get_submodule(layer)
     captum = LayerGradCam(model, place)
     sides: dict[str, Callable[[], object]] = {"captum's LayerGradCam": lambda: captum.attribute(x, target=1)}
-    if model.no_attention is not None:  # it reads (B, C, H, W) alone
+    if model.no_attention is not None:  # it reads only (B, C, H, W)
         unfrozen = deepcopy(model).requires_grad_(True)
         torch_cam = GradCAM(unfrozen, unfrozen.get_submodule(layer))
         sides["torch-cam's GradCAM"] = lambda: torch_cam(1, unfrozen(x))
@@ -86,7 +86,7 @@ def others_grad_cam(model: zoo.Backbone, layer: str, x: torch.Tensor) -> dict[st
 
 
 def price_of_slow_maps(name: str) -> None:
-    """Maps of many forwards: in forwards of one picture, and in time a picture at their own batch size."""
+    """Cost of slow maps: in forwards of one image, and relative to their forwards at their own batch size."""
     model = zoo.create(name).requires_grad_(False)
     x = torch.randn(1, 3, *native_size(name))
     many = x.expand(perturbation.BATCH, -1, -1, -1).contiguous()
@@ -97,7 +97,7 @@ def price_of_slow_maps(name: str) -> None:
         each = batch / perturbation.BATCH
         print(
             f"    {method:24} {cost:8.0f} ms   {cost / plain:6.1f} forwards   "
-            f"{cost / (totals[-1] * each):.2f} x its {totals[-1]} pictures at batch {perturbation.BATCH}",
+            f"{cost / (totals[-1] * each):.2f} x its {totals[-1]} images at batch {perturbation.BATCH}",
             flush=True,
         )
 
@@ -108,7 +108,7 @@ def forward(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 def chosen() -> list[str]:
-    """What the goldens' headers name to be timed."""
+    """The architectures that the goldens' headers list under `bench`."""
     return [name for family in golden_file.families() for name in golden_file.read(family).bench]
 
 

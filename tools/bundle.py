@@ -1,6 +1,7 @@
-"""Put a trained model into zoo/bundled: written in half precision, measured as written, on record.
+"""Put a trained model into zoo/bundled: save it in half precision, measure the saved file, and record the figures.
 
-zoo/bundled/bundled.tsv is the record, the table in zoo/bundled/README.md is drawn from it, SHA256SUMS guards the files.
+The record is zoo/bundled/bundled.tsv; the table in zoo/bundled/README.md is generated from it, and SHA256SUMS guards
+the files.
 """
 
 import csv
@@ -42,7 +43,7 @@ SHOWN = {
 
 
 def export(name: str, state: dict[str, Tensor], facts: dict[str, Any], x: Tensor, y: Tensor) -> None:
-    """Write weights, measure the written file on test photos uint8 (N, 32, 32, 3), put it on record with `facts`."""
+    """Save weights, measure the file on test photos uint8 (N, 32, 32, 3), and record the figures with `facts`."""
     file = BUNDLED / f"{name}.cifar10.safetensors"
     half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     save_file({k: v.contiguous().cpu() for k, v in half.items()}, file)
@@ -60,24 +61,24 @@ def export(name: str, state: dict[str, Tensor], facts: dict[str, Any], x: Tensor
 
 
 def pointing(model: Backbone, x: Tensor, y: Tensor) -> dict[str, float]:
-    """Of mosaics of test photos of four classes: the per cent in which a map for one class is strongest on its photo.
+    """Percentage of mosaics of test photos of four classes in which a map for one class is strongest on its photo.
 
-    Strongest: that quarter holds the most of the map's positive mass. A tie counts its share. Maps that know nothing of
-    the model stand beside Grad-CAM.
+    A map is strongest on the quarter that holds the most of its positive mass; a tie of n quarters counts 1/n. Grad-CAM
+    is compared with maps that know nothing about the model.
     """
     rng = torch.Generator().manual_seed(0)
     found = {"grad_cam": 0.0, "random": 0.0, "centre": 0.0}
     for _ in trange(MOSAICS // BATCH, desc=f"mosaics of {BATCH}"):
         fours = [pick_four(y.cpu(), rng) for _ in range(BATCH)]
         right = torch.randint(4, (BATCH,), generator=rng).tolist()
-        pictures = torch.stack([mosaic(list(normalize(x[four]))) for four in fours])
+        images = torch.stack([mosaic(list(normalize(x[four]))) for four in fours])
         targets = [int(y[four[quarter]]) for four, quarter in zip(fours, right, strict=True)]
         seeds = torch.randint(2**31, (BATCH,), generator=rng).tolist()
-        mapped, size = explain(model, pictures, "grad_cam", target=targets), (pictures.shape[2], pictures.shape[3])
+        mapped, size = explain(model, images, "grad_cam", target=targets), (images.shape[2], images.shape[3])
         maps = {
             "grad_cam": mapped.raw,
-            "random": [random_map(picture, seed) for picture, seed in zip(pictures, seeds, strict=True)],
-            "centre": [centre_map(picture) for picture in pictures],
+            "random": [random_map(image, seed) for image, seed in zip(images, seeds, strict=True)],
+            "centre": [centre_map(image) for image in images],
         }
         for name, heats in maps.items():
             cells = mapped.places(size) if name == "grad_cam" else Cells.even(size, size)
@@ -86,27 +87,27 @@ def pointing(model: Backbone, x: Tensor, y: Tensor) -> dict[str, float]:
 
 
 def pick_four(y: Tensor, rng: torch.Generator) -> Tensor:
-    """Numbers of four photos of four classes."""
+    """Indices of four photos of four different classes."""
     order = torch.randperm(len(y), generator=rng)[:200]
     _, first = np.unique(y[order].numpy(), return_index=True)
     return order[first][torch.randperm(len(first), generator=rng)[:4]]
 
 
 def hit(heat: Tensor, quarter: int, cells: Cells, size: tuple[int, int]) -> float:
-    """1 if a quarter holds the most of a map's mass, its part if several hold the same, otherwise 0."""
+    """1 if a quarter holds the most of a map's mass, 1/n if n quarters tie for the most, otherwise 0."""
     shares = [share_in_quadrant(heat, q, cells, size) for q in range(4)]
     most = [math.isclose(share, max(shares), rel_tol=1e-6) for share in shares]
     return most[quarter] / sum(most)
 
 
 def records() -> dict[str, dict[str, str]]:
-    """The lines of bundled.tsv by checkpoint."""
+    """The rows of bundled.tsv by checkpoint."""
     with TABLE.open(newline="") as lines:
         return {row["name"]: row for row in csv.DictReader(lines, delimiter="\t")}
 
 
 def record(facts: dict[str, str]) -> None:
-    """Put a checkpoint into bundled.tsv, into the README's table, and into the sums that guard the files."""
+    """Write a checkpoint to bundled.tsv, to the README's table, and to SHA256SUMS."""
     rows = records() | {facts["name"]: facts}
     columns = list(dict.fromkeys(key for row in rows.values() for key in row))
     with TABLE.open("w", newline="") as lines:

@@ -1,10 +1,10 @@
-"""Write zoo/checkpoints.tsv and zoo/accuracy.tsv from what the references publish.
+"""Write zoo/checkpoints.tsv and zoo/accuracy.tsv from the references' own data.
 
     python -m tools.catalogue accuracy.csv
 
-accuracy.csv holds a line a checkpoint and image size: checkpoint, img_size, imagenet_top1, imagenet_top5, and the same
-two for real, v2, a, r and sketch. Without it, accuracy.tsv stays as it is. A cell equal to its column's default is left
-blank. An architecture's rows stand together, its default checkpoint first.
+accuracy.csv holds one line per checkpoint and image size: checkpoint, img_size, imagenet_top1, imagenet_top5, and the
+same two for real, v2, a, r and sketch. Without it, accuracy.tsv is not changed. A cell equal to its column's default is
+blank. The rows of an architecture are adjacent, its default checkpoint first.
 """
 
 import csv
@@ -24,8 +24,8 @@ COLUMNS = (
 )
 PAIRS = [f"{name}_top{k}" for name in Accuracy.__dataclass_fields__ for k in (1, 5)]
 LABELS = {count: name for name, count in COUNTS.items()}
-UNLABELLED = {"resmlp_12_224.fb_dino", "resmlp_24_224.fb_dino"}  # 1,000 outputs that are no classes
-# What the fastervit package and torchvision publish; timm has neither.
+UNLABELLED = {"resmlp_12_224.fb_dino", "resmlp_24_224.fb_dino"}  # 1,000 outputs that are not classes
+# Checkpoints of the fastervit package and torchvision, which timm does not have.
 FASTERVIT = "https://huggingface.co/ahatamiz/FasterViT/resolve/main/fastervit_{}.pth.tar"
 TORCHVISION = "https://download.pytorch.org/models/{}.pth"
 OTHERS = (  # name, size, crop, mode, interpolation, license, source
@@ -43,7 +43,7 @@ OTHERS = (  # name, size, crop, mode, interpolation, license, source
 
 
 def published() -> Iterator[str]:
-    """Names of timm's checkpoints: architectures in its order, each with its default first."""
+    """Names of timm's checkpoints: architectures in timm's order, each with its default checkpoint first."""
     offered = set(MODELS.list_pretrained())
     for architecture in MODELS.list_models():
         for tag in MODELS._registry._model_default_cfgs[architecture].tags:
@@ -52,7 +52,7 @@ def published() -> Iterator[str]:
 
 
 def row(name: str) -> dict[str, str]:
-    """What timm says of a checkpoint, in our words."""
+    """The row of one of timm's checkpoints."""
     cfg = MODELS.get_pretrained_cfg(name)
     labels = NO_LABELS if name in UNLABELLED else LABELS.get(cfg.num_classes, NO_LABELS)
     source = cfg.hf_hub_id or cfg.url
@@ -95,7 +95,7 @@ def number(value: float) -> str:
 
 
 def lean(cells: dict[str, str]) -> dict[str, str]:
-    """Blank what is the default, and a test size or crop equal to the plain one."""
+    """Leave out default values, and a test size or crop equal to the plain one."""
     kept = {k: v for k, v in cells.items() if DEFAULTS.get(k) != v}
     return {k: v for k, v in kept.items() if not (k.startswith("test_") and v == cells[k.removeprefix("test_")])}
 
@@ -108,7 +108,7 @@ def write(file: Path, columns: Iterable[str], rows: Iterable[dict[str, str]]) ->
 
 
 def figures(file: Path) -> Iterator[dict[str, str]]:
-    """The lines of accuracy.csv that mean something, in the order of the catalogue."""
+    """The rows of accuracy.csv for checkpoints with classes, in the order of the catalogue."""
     with file.open(newline="") as lines:
         found = [r for r in csv.DictReader(lines) if r["checkpoint"] not in UNLABELLED]
     place = {name: i for i, name in enumerate(published())}

@@ -1,4 +1,4 @@
-"""CIFAR-10 as photos in a tar: train/CLASS/*.jpg and test/CLASS/*.jpg, of 32x32."""
+"""CIFAR-10 as photos of 32x32 in a tar: train/CLASS/*.jpg and test/CLASS/*.jpg."""
 
 import io
 import tarfile
@@ -18,7 +18,7 @@ MEAN, STD = NORMS["cifar"]
 
 
 def read_photos(tar: Path) -> dict[str, Tensor]:
-    """Decode the tar once: {train,test}_{x,y} with x (N, 32, 32, 3) uint8 and y (N,) int64. Kept in runs/."""
+    """Decode the tar: {train,test}_{x,y} with x (N, 32, 32, 3) uint8 and y (N,) int64. Cached in runs/."""
     cache = RUNS / "cifar10.npz"
     if not cache.exists():
         photos: dict[str, list] = {f"{half}_{part}": [] for half in ("train", "test") for part in "xy"}

@@ -1,4 +1,4 @@
-"""Weights and images that depend on nothing but names and shapes, so that two programs can be held side by side."""
+"""Weights and images that depend only on names and shapes, so that two programs can be compared."""
 
 import hashlib
 from functools import cache
@@ -6,7 +6,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-BANK = 2**22 - 3  # numbers in the noise bank; a prime, so that no row of a weight starts where another one did
+BANK = 2**22 - 3  # numbers in the noise bank; a prime, so that no two rows of a weight start at the same place
 
 
 @cache
@@ -16,12 +16,12 @@ def _bank() -> Tensor:
 
 
 def start(key: str) -> int:
-    """Where in the bank the noise of a key begins."""
+    """The place in the bank at which the noise of a key begins."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big") % BANK
 
 
 def _noise(key: str, shape: torch.Size) -> Tensor:
-    """Read the bank, as a ring, from a place that the key tells."""
+    """Read the bank, as a ring, from a place that depends on the key."""
     noise = torch.empty(shape, dtype=torch.float64)
     left, place = noise.view(-1), start(key)
     while len(left):
@@ -32,10 +32,10 @@ def _noise(key: str, shape: torch.Size) -> Tensor:
 
 
 def fill(state_dict: dict[str, Tensor], salt: str = "") -> dict[str, Tensor]:
-    """Make float64 weights that let every layer matter, each from its own key, whatever the order of the keys.
+    """Make float64 weights with which every layer matters; each depends only on its own key and shape.
 
-    A reference's own init hides mistakes: gamma = 1e-6 silences a block, zeros silence a head. Buffers that are not
-    floating point, such as an index, are computed by the model and stay.
+    A reference's own init hides mistakes: gamma = 1e-6 silences a block, and zeros silence a head. Buffers that are not
+    floating point, such as an index, are computed by the model and are not changed.
     """
     filled = {}
     for key, value in state_dict.items():
@@ -53,12 +53,12 @@ def fill(state_dict: dict[str, Tensor], salt: str = "") -> dict[str, Tensor]:
 
 
 def signature(state_dict: dict[str, Tensor]) -> str:
-    """Digest of names and shapes, in any order."""
+    """Digest of names and shapes, independent of their order."""
     text = "\n".join(sorted(f"{k} {tuple(v.shape)}" for k, v in state_dict.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def picture(batch: int, height: int, width: int) -> Tensor:
-    """The noise that models are shown. (batch, 3, height, width) float64."""
+def noise_image(batch: int, height: int, width: int) -> Tensor:
+    """Noise as an input image. (batch, 3, height, width) float64."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(batch, 3, height, width, generator=generator, dtype=torch.float64)

@@ -1,18 +1,18 @@
-"""The files of tests/goldens: what the reference says of each variant of a family, and how it was asked.
+"""The files of tests/goldens: the reference's results for each variant of a family, and how they were recorded.
 
-A file begins with lines that people write, and that recording it anew (tools/golden.py) keeps:
+A file begins with lines written by hand, which tools/golden.py keeps when it records the file again:
 
-    # size: 64x96                 the image that variants are shown; without it, one of their own size
+    # size: 64x96                 the size of the input image; by default, the variant's own
     # size: 4x6 patches           the same, in patches of the variant
-    # img_size: 64                variants are built for a square image of that side, and shown one; or: 4 patches
+    # img_size: 64                variants are built for a square image of this side, which is the input; or: 4 patches
     # cut: {"depth": 2}           what makes a large variant small: the reference's arguments and our config's fields
-    # cut: {"embed_dim": "16 a head"} -> {"dim": "16 a head"}       the same, where they are called otherwise
-    # light: {"depth": 2}         fields of our config for tests that ask no reference, where `cut` is not enough
-    # unlike: resnet50_gn         variants built, read out or looked into unlike the lightest: for tests of every family
-    # bench: resnet50             what tools/bench.py times of this family
+    # cut: {"embed_dim": "16 a head"} -> {"dim": "16 a head"}       the same, if their names differ
+    # light: {"depth": 2}         fields of our config for tests without the reference, if `cut` is not enough
+    # unlike: resnet50_gn         variants that differ from the lightest in structure, for tests of every family
+    # bench: resnet50             the architectures of this family that tools/bench.py times
 
-A pattern after the word, as in `# cut *_pruned: {}`, keeps a line to the variants that match it; of several lines
-for a variant, the last holds. Then comes a table with one row a variant.
+A pattern after the word, as in `# cut *_pruned: {}`, restricts a line to the variants that match it; if several lines
+apply to a variant, the last one counts. The header is followed by a table with one row per variant.
 """
 
 import csv
@@ -27,7 +27,10 @@ from zoo.registry import variant
 
 GOLDENS = Path(__file__).parent.parent / "tests" / "goldens"
 LINE = re.compile(r"# (size|img_size|cut|light|unlike|bench)(?: (\S+))?: (.+)")
-PATCHES, A_HEAD = " patches", " a head"  # after a number: times the variant's own patch, or its heads
+PATCHES, A_HEAD = (
+    " patches",
+    " a head",
+)  # suffixes of a number: multiply it by the variant's patch size, or by its heads
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,10 @@ class Golden:
     """One family's file."""
 
     header: list[str]  # lines
-    rows: list[dict[str, str]]  # by column, one a variant
+    rows: list[dict[str, str]]  # one per variant, by column
 
     def says(self, word: str, name: str) -> str | None:
-        """What the header says for a variant."""
+        """The header's value of a word for a variant."""
         found = None
         for line in self.header:
             if (match := LINE.fullmatch(line)) and match[1] == word and fnmatch(name, match[2] or "*"):
@@ -52,11 +55,11 @@ class Golden:
 
     @property
     def unlike(self) -> list[str]:
-        """The variants that tests of every family ask beside the lightest."""
+        """The variants that tests of every family use besides the lightest."""
         return (self.says("unlike", "") or "").split()
 
     def size(self, name: str) -> tuple[int, int] | None:
-        """Height and width, in pixels, of the image that a variant is shown; None: the variant's own."""
+        """Height and width of the input image in pixels; None for the variant's own."""
         side = self.says("img_size", name)
         text = self.says("size", name) or (side and f"{side.removesuffix(PATCHES)}x{side}")
         if text is None:
@@ -66,12 +69,12 @@ class Golden:
         return height, width
 
     def fitted(self, name: str) -> dict[str, Any]:
-        """The override that builds a variant, on either side, for the image that it is shown."""
+        """The override, for the reference and for us, that builds a variant for its input image."""
         size = self.size(name)
         return {"img_size": size[0]} if size and self.says("img_size", name) else {}
 
     def cut(self, name: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """What makes a variant small: the reference's arguments, and the fields of our config. None: nothing does."""
+        """What makes a variant small: the reference's arguments and our config's fields. None without a `cut` line."""
         text = self.says("cut", name)
         if text is None:
             return None
@@ -80,28 +83,28 @@ class Golden:
 
     @staticmethod
     def _resolved(text: str, name: str) -> dict[str, Any]:
-        """Read overrides. Heads stay as they are: no shape tells how many there are, so only the outputs can."""
+        """Parse overrides. Heads are not cut: no shape shows their number, so only the outputs can test it."""
         overrides = json.loads(text)
         for field, value in overrides.items():
             if isinstance(value, str) and value.endswith(A_HEAD):
                 heads = variant(name)[1].num_heads
-                first = heads if isinstance(heads, int) else heads[0]  # where stages have their own, widths double
+                first = heads if isinstance(heads, int) else heads[0]  # if stages have their own, widths double
                 overrides[field] = int(value.removesuffix(A_HEAD)) * first
         return overrides
 
     def light(self, name: str) -> dict[str, Any]:
-        """The fields of our config that make a variant as small as tests like it, and fit it to its image."""
+        """The fields of our config that make a variant small enough for tests and fit it to its image."""
         _, ours = self.cut(name) or ({}, {})
         return self.fitted(name) | ours | self._resolved(self.says("light", name) or "{}", name)
 
 
 def read(family: str) -> Golden:
-    """A family's file; one without a table, or no file at all, is one that has not been recorded yet."""
+    """Read a family's file; before it is recorded, it may lack its table or not exist."""
     path = GOLDENS / f"{family}.tsv"
     lines = path.read_text().splitlines() if path.exists() else []
     header = [line for line in lines if line.startswith("#")]
     if strange := next((line for line in header if not LINE.fullmatch(line)), None):
-        raise ValueError(f"{path.name} says {strange!r}, which tools/golden_file.py does not know.")
+        raise ValueError(f"{path.name} has the line {strange!r}: write it as tools/golden_file.py explains.")
     return Golden(header, list(csv.DictReader(lines[len(header) :], delimiter="\t")))
 
 

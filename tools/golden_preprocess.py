@@ -1,8 +1,8 @@
-"""Record what timm's evaluation transform makes of four noise pictures, for every recipe of the catalogue.
+"""Record the output of timm's evaluation transform for four noise images and every recipe of the catalogue.
 
     python -m tools.golden_preprocess
 
-A row a recipe, named by the first checkpoint that uses it: which of its two sizes, and a digest for each picture.
+Each row is a recipe, named by the first checkpoint that uses it: which of its two sizes, and a digest for each image.
 """
 
 import csv
@@ -20,14 +20,14 @@ GOLDENS = Path(__file__).parent.parent / "tests" / "goldens" / "preprocess" / "d
 SHAPES = ((500, 333), (333, 500), (224, 224), (641, 97))  # width, height
 
 
-def pictures() -> dict[str, Image.Image]:
-    """Noise, which no resampling filter leaves alone, from a generator whose stream is frozen."""
+def noise_images() -> dict[str, Image.Image]:
+    """Noise, which every resampling filter changes, from a generator whose stream is frozen."""
     noise = np.random.RandomState(0)
     return {f"{w}x{h}": Image.fromarray(noise.randint(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in SHAPES}
 
 
 def recipes() -> dict[tuple[str, str], Checkpoint]:
-    """Every distinct way to prepare a picture: (checkpoint, "train" or "test") -> the checkpoint at that size."""
+    """Every distinct preprocessing: (checkpoint, "train" or "test") -> the checkpoint at that size."""
     found: dict[tuple, tuple[str, str]] = {}
     for name, published in checkpoints().items():
         for moment, c in (("train", published), ("test", published.at_test())):
@@ -41,15 +41,15 @@ def digest(x: Tensor) -> str:
 
 
 def main() -> None:
-    # Imported here, so that the test can share the rest without timm.
+    # Imported here, so that tests can use the rest without timm.
     create_transform = importlib.import_module("tools.oracle").timm.data.create_transform
 
-    shown = pictures()
+    shown = noise_images()
     with GOLDENS.open("w", newline="") as file:
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
         table.writerow(("name", "moment", *shown))
         for (name, moment), c in recipes().items():
-            if c.bundled:  # this project's own: the reference has none
+            if c.bundled:  # this project's own: the reference does not have it
                 continue
             transform = create_transform(
                 input_size=(3, *c.size),

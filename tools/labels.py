@@ -1,10 +1,10 @@
-"""Write zoo/labels/wordnet.tsv: the classes of ImageNet's label sets, named and told apart.
+"""Write zoo/labels/wordnet.tsv: the classes of ImageNet's label sets, with unique names.
 
     python -m tools.labels
 
-The ids, orders, lemmas and definitions are the tables that timm carries; lemmas and definitions are WordNet 3.0's.
-A class is called by its first lemma. Where several synsets share it, each gets a note: the first other lemma that none
-of them shares, else the start of its definition.
+The ids, orders, lemmas and definitions come from tables in timm; lemmas and definitions are WordNet 3.0's. The name of
+a class is its first lemma. If several synsets share it, each gets a note: the first of its lemmas that none of the
+others has, or else the start of its definition.
 """
 
 import csv
@@ -24,7 +24,7 @@ FILES = {
     "in22k": "imagenet22k_synsets.txt",
 }
 NOTES = {"n03126707": "lifting machine", "n02012849": "bird"}  # the two cranes
-# Where a definition may be cut: before what only adds to it; in a long one, before a preposition too.
+# Where a definition may be cut: before an addition, and in a long one also before a preposition.
 BREAK = re.compile(r"[,;:]| (?:that|which|who|whose|where|when|with|having|used|especially|usually|native|found) ")
 LATE_BREAK = re.compile(r" (?:of|in|for|from|on|by|at|to|between|before|after|without|until) ")
 ASIDE = re.compile(r"\s*\([^)]*\)\s*")
@@ -40,7 +40,7 @@ def read(name: str) -> dict[str, str]:
 
 
 def starts(definition: str) -> list[str]:
-    """The beginnings of a definition that may stand alone, the shortest first, the whole of it last."""
+    """Beginnings of a definition that make sense alone, the shortest first, and last the whole definition."""
     text = ARTICLE.sub("", ASIDE.sub(" ", definition).strip())
     cuts = [c for c in (*(text[: m.start()] for m in BREAK.finditer(text)), text) if len(c.split()) >= MIN_WORDS]
     if not cuts or len(cuts[0]) > LONG:
@@ -49,7 +49,7 @@ def starts(definition: str) -> list[str]:
 
 
 def notes(group: list[str], lemmas: dict[str, list[str]], definitions: dict[str, str]) -> dict[str, str]:
-    """A note for each synset of one name; no two are the same."""
+    """A note for each synset of one name, all different."""
     found: dict[str, str] = {}
     for synset in group:
         others = {lemma for s in group if s != synset for lemma in lemmas[s]}

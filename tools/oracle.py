@@ -1,4 +1,4 @@
-"""The references that the zoo is held against: timm, filled with weights that depend on their keys alone."""
+"""The reference for the zoo: timm, with weights that depend only on their keys and shapes."""
 
 import contextlib
 import importlib.util
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from tools.fill import fill
 
-_OPS = torch.library.Library("torchvision", "FRAGMENT")  # what it declares lives as long as it does
+_OPS = torch.library.Library("torchvision", "FRAGMENT")  # its declarations live as long as this object
 
 
 def _declare_missing_ops() -> None:
-    """Let timm import torchvision, whose compiled library does not load beside a CPU build of torch.
+    """Let timm import torchvision when its compiled library does not load, as with a CPU build of torch.
 
-    Its Python half needs two of the library's ops to be declared. Where the library does load it declares them itself,
-    and a second declaration ends the process.
+    Its Python half needs two of the library's ops to be declared. If the library does load, it declares them itself,
+    and a second declaration would abort the process.
     """
     torchvision = importlib.util.find_spec("torchvision")
     if torchvision is None or torchvision.origin is None:
@@ -32,7 +32,7 @@ def _declare_missing_ops() -> None:
 
 _declare_missing_ops()
 
-import timm  # noqa: E402 (only now can it be imported)
+import timm  # noqa: E402 (it can only be imported after the declaration)
 
 
 def reference(name: str, **overrides: Any) -> nn.Module:
@@ -42,7 +42,7 @@ def reference(name: str, **overrides: Any) -> nn.Module:
 
 
 def filled_reference(name: str, salt: str = "", **overrides: Any) -> tuple[nn.Module, dict[str, Tensor]]:
-    """Build timm's model in float64 with filled weights; give it and them."""
+    """Build timm's model in float64 with filled weights; return the model and the weights."""
     model = timm.create_model(name, **overrides).eval().double()
     weights = fill(model.state_dict(), salt)
     model.load_state_dict(weights)

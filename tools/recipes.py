@@ -1,8 +1,8 @@
 """The recipes of the bundled checkpoints: one row for each run of tools/train.py.
 
-A row is named after its architecture, with the number of the run behind it: a model that was trained in several runs
-has a row for each, in their order. To train another architecture, or to go on with one, add a row and call
-`python -m tools.train ARCHITECTURE`, which makes the last run.
+A row is named by its architecture and the number of the run: a model trained in several runs has a row for each, in
+order. To train another architecture, or to continue one, add a row and call `python -m tools.train ARCHITECTURE`, which
+trains the last run.
 """
 
 from dataclasses import dataclass, replace
@@ -10,28 +10,28 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained. The rate rises for `warmup` of the run, then falls to zero along a straight line."""
+    """How a model is trained. The rate rises during `warmup`, a share of the run, then falls linearly to zero."""
 
     epochs: int
-    lr: float  # of Muon, which takes matrices and kernels
-    rest_lr: float = 2e-3  # of AdamW, which takes norms, biases, tokens, depthwise kernels, the classifier
+    lr: float  # of Muon, for matrices and kernels
+    rest_lr: float = 2e-3  # of AdamW, for norms, biases, tokens, depthwise kernels and the classifier
     weight_decay: float = 0.05
     batch: int = 128
     warmup: float = 0.1
     smoothing: float = 0.1  # label smoothing
-    cutout: int = 0  # side of the square that is greyed out
-    cutmix: float = 0.0  # share of the batches in which a box comes from another picture
-    coarse: float = 0.0  # share of the run, from its start, on pictures of 24x24, which cost about half
-    ema: float = 0.998  # the weights kept are a running mean with this decay
-    start: str = ""  # the run whose weights are gone on from
-    teachers: tuple[str, ...] = ()  # runs whose mean answer is learned, beside the classes
+    cutout: int = 0  # side of the square replaced by grey
+    cutmix: float = 0.0  # share of the batches in which a box comes from another image
+    coarse: float = 0.0  # share of the run, from its start, with images of 24x24, which cost about half
+    ema: float = 0.998  # the saved weights are a running mean with this decay
+    start: str = ""  # the run whose weights this one starts from
+    teachers: tuple[str, ...] = ()  # runs whose mean output is a second target, besides the classes
     seed: int = 0
 
 
 PLAIN = Recipe(epochs=36, lr=0.02, weight_decay=0.02, batch=512, smoothing=0.05, cutmix=0.5, ema=0.99)
-# Those taught by the same teachers from the same pictures share the kept answers.
+# Students with the same teachers and the same images share the cached answers.
 STUDENT = Recipe(epochs=12, lr=6e-3, batch=256, cutmix=0.5, coarse=0.7, ema=0.99, teachers=("resnet20x2_cifar-1",))
-# How a student goes on: at full size throughout, taught by the two that are best together.
+# The second run of a student: at full size throughout, with the two teachers that are best together.
 GONE_ON = replace(STUDENT, coarse=0.0, teachers=("resnet20x2_cifar-2", "resnet32_cifar-3"))
 RECIPES = {
     "resnet9_cifar-1": replace(PLAIN, epochs=20, coarse=0.4),
@@ -62,7 +62,7 @@ RECIPES = {
 
 
 def architecture(name: str) -> str:
-    """Which architecture the run of this name trains."""
+    """The architecture that a run trains."""
     return name.rpartition("-")[0]
 
 

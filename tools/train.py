@@ -1,9 +1,9 @@
-"""Train a bundled checkpoint on CIFAR-10, on a CPU or a GPU; stop it whenever you like, it goes on where it was.
+"""Train a bundled checkpoint on CIFAR-10, on a CPU or a GPU. Training may be stopped at any time and resumes.
 
     python -m tools.train resnet32_cifar --data cifar10.tar
 
-The recipes are in tools/recipes.py. Runs that a recipe builds on are gone through first, unless they are bundled. Each
-epoch ends in runs/RUN.pt; behind the last one, tools/bundle.py puts the weights into zoo/bundled.
+The recipes are in tools/recipes.py. Runs that a recipe builds on are trained first, unless they are bundled. Each epoch
+is saved to runs/RUN.pt; after the last one, tools/bundle.py puts the weights into zoo/bundled.
 """
 
 import argparse
@@ -32,15 +32,15 @@ from zoo.base import Backbone
 from zoo.registry import create, create_from
 from zoo.weights import load
 
-MARGIN = 4  # pixels by which a training picture may be shifted
-APART = "epochs", "seed"  # parts of a recipe that have columns of their own in the table of the bundle
-TEMPERATURE, TAUGHT = 2.0, 0.9  # of the teachers' answers, and their share in the loss
-VIEWS = 12  # epochs after which the taught see the same pictures again, for the teachers' answers to them are kept
-COARSE = 24  # side of the pictures at the start of a run, if its recipe says so
+MARGIN = 4  # pixels by which a training image may be shifted
+APART = "epochs", "seed"  # fields of a recipe that have their own columns in the bundle's table
+TEMPERATURE, TAUGHT = 2.0, 0.9  # of the teachers' answers; their share of the loss
+VIEWS = 12  # epochs after which a student sees the same images again, to reuse its teachers' cached answers
+COARSE = 24  # side of the images at the start of a run, if its recipe says so
 
 
 def augment(x: Tensor, y: Tensor, recipe: Recipe, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Shift, mirror, grey out, mix. uint8 (B, 40, 40, 3) with margins, labels (B,) -> (B, 3, 32, 32), (B, 10)."""
+    """Shift, mirror, cut out and mix. uint8 (B, 40, 40, 3) with margins, labels (B,) -> (B, 3, 32, 32), (B, 10)."""
     n, side = len(x), x.shape[1] - 2 * MARGIN
     span = torch.arange(side)
     shift = torch.randint(0, 2 * MARGIN + 1, (2, n, 1), generator=rng)
@@ -62,14 +62,14 @@ def augment(x: Tensor, y: Tensor, recipe: Recipe, rng: torch.Generator) -> tuple
 
 
 class Optimizers:
-    """Muon (arXiv 2502.16982) for what mixes features, AdamW for all else; both write straight into the model."""
+    """Muon (arXiv 2502.16982) for weights that mix features, AdamW for all others; both update the model in place."""
 
     def __init__(self, model: Backbone, recipe: Recipe):
         mixing, rest = [], []
         for name, p in model.named_parameters():
             mixes = p.ndim in (2, 4) and p.shape[1] > 1 and not name.startswith(model.classifier_key)
             (mixing if mixes else rest).append(p)
-        # Muon wants matrices: a kernel (O, I, h, w) of channels-last memory is seen as (O, h * w * I).
+        # Muon needs matrices: a kernel (O, I, h, w) of channels-last memory is seen as (O, h * w * I).
         self.matrices = [(p, nn.Parameter(as_matrix(p.data))) for p in mixing]
         matrices = [matrix for _, matrix in self.matrices]
         muon = torch.optim.Muon(matrices, recipe.lr, recipe.weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw")
@@ -78,7 +78,7 @@ class Optimizers:
         self.full_rates = {"muon": recipe.lr, "adamw": recipe.rest_lr}
 
     def step(self, rate: float) -> None:
-        """Update every parameter at `rate` times its full learning rate, and forget the gradients."""
+        """Update every parameter at `rate` times its full learning rate, and clear the gradients."""
         for p, matrix in self.matrices:
             assert p.grad is not None
             matrix.grad, p.grad = as_matrix(p.grad), None
@@ -98,24 +98,24 @@ def shrunk(images: Tensor) -> Tensor:
 
 
 def distillation(logits: Tensor, answers: Tensor) -> Tensor:
-    """How far softened logits are from softened answers, both (B, classes) (Hinton et al. 2015, arXiv:1503.02531)."""
+    """Distance of softened logits from softened answers, both (B, classes) (Hinton et al. 2015, arXiv:1503.02531)."""
     own = (logits.float() / TEMPERATURE).log_softmax(1)
     return TEMPERATURE**2 * F.kl_div(own, answers, reduction="batchmean")
 
 
 class Teachers:
-    """Models that answer together; their answers to each view of the photos are kept in runs/."""
+    """Models whose answers are averaged; the answers to each view of the photos are cached in runs/."""
 
     def __init__(self, models: list[Backbone], recipe: Recipe, device: torch.device):
         self.models, self.device = models, device
-        pictures = recipe.batch, recipe.cutout, recipe.cutmix, recipe.seed
-        key = hashlib.sha256(repr((pictures, TEMPERATURE)).encode())
+        view = recipe.batch, recipe.cutout, recipe.cutmix, recipe.seed
+        key = hashlib.sha256(repr((view, TEMPERATURE)).encode())
         for model in models:
             key.update(torch.cat([p.detach().flatten() for p in model.parameters()]).cpu().numpy())
         self.kept = RUNS / "answers" / key.hexdigest()[:12]
 
     def answers(self, view: int, batches: Iterable[Tensor]) -> Tensor:
-        """The mean softened answers to the pictures (batch, 3, H, W) of a view: (steps, batch, classes)."""
+        """The mean softened answers to the images (batch, 3, H, W) of a view: (steps, batch, classes)."""
         file = self.kept / f"{view}.pt"
         if not file.exists():
             given = torch.stack([self.ask(images) for images in tqdm(batches, f"answers {view + 1}", mininterval=5)])
@@ -130,7 +130,7 @@ class Teachers:
 
 
 def write(content: Any, file: Path) -> None:
-    """Save it so that the file is either whole or not there, whoever else writes it at the same time."""
+    """Save so that the file is either complete or absent, even if another process writes it at the same time."""
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_suffix(f".{os.getpid()}")
     torch.save(content, unfinished)
@@ -143,7 +143,7 @@ def in_float32(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def spare_slow_convs(model: nn.Module) -> None:
-    """Strided depthwise convs go in float32: on a CPU, their backward takes ten times as long and more in bf16."""
+    """Run strided depthwise convs in float32: on a CPU, their backward takes at least ten times as long in bf16."""
     for conv in model.modules():
         if isinstance(conv, nn.Conv2d) and conv.groups > 1 and max(conv.stride) > 1:
             conv.forward = partial(in_float32, conv.forward)
@@ -151,7 +151,7 @@ def spare_slow_convs(model: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class Photos:
-    """CIFAR-10 on a device: uint8 pictures (N, H, W, 3), the training ones with margins, and their labels (N,)."""
+    """CIFAR-10 on a device: uint8 images (N, H, W, 3), the training ones with margins, and their labels (N,)."""
 
     train_x: Tensor
     train_y: Tensor
@@ -167,7 +167,7 @@ class Photos:
 
 
 class Run:
-    """A model on its way: weights, their running mean, the optimizers, the epochs behind it."""
+    """A model in training: weights, their running mean, the optimizers, and the number of epochs done."""
 
     def __init__(self, name: str, start: Backbone, teachers: list[Backbone], device: torch.device):
         self.name, self.device, self.recipe, self.epoch = name, device, RECIPES[name], 0
@@ -183,7 +183,7 @@ class Run:
 
     @property
     def view(self) -> int:
-        """Which of the views of the photos this epoch shows."""
+        """The number of the view of the photos in this epoch."""
         return self.epoch % VIEWS if self.recipe.teachers else self.epoch
 
     def resume(self, saved: dict[str, Any]) -> None:
@@ -201,7 +201,7 @@ class Run:
         return min(progress / warmup, (1 - progress) / (1 - warmup))
 
     def batches(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor, float]]:
-        """Give (pictures, targets, progress of the whole run from 0 to 1); the same for an epoch however often run."""
+        """Yield (images, targets, progress of the run from 0 to 1); an epoch is the same every time it is run."""
         rng = torch.Generator().manual_seed(1000 * self.recipe.seed + self.view)
         steps = len(x) // self.recipe.batch
         order = torch.randperm(len(x), generator=rng)[: steps * self.recipe.batch].view(steps, -1)
@@ -211,9 +211,9 @@ class Run:
             yield images, target, progress
 
     def train_epoch(self, x: Tensor, y: Tensor) -> float:
-        """Go through the photos once; give the mean loss."""
-        pictures = (images for images, _, _ in self.batches(x, y))
-        answers = self.teachers.answers(self.view, pictures) if self.teachers else None
+        """Train on all photos once; return the mean loss."""
+        shown = (images for images, _, _ in self.batches(x, y))
+        answers = self.teachers.answers(self.view, shown) if self.teachers else None
         self.model.train()
         total, steps = 0.0, len(x) // self.recipe.batch
         bar = tqdm(self.batches(x, y), f"{self.name} {self.epoch + 1}/{self.recipe.epochs}", steps, mininterval=5)
@@ -233,18 +233,18 @@ class Run:
 
 
 def saved_run(name: str) -> dict[str, Any] | None:
-    """What the last epoch of a run left in runs/; None before the first."""
+    """The last saved epoch of a run; None before the first."""
     file = RUNS / f"{name}.pt"
     if not file.exists():
         return None
     saved = torch.load(file, map_location="cpu", weights_only=True)
     if Recipe(**saved["recipe"]) != RECIPES[name]:
-        raise SystemExit(f"{file} was trained by another recipe; move it away to start anew.")
+        raise SystemExit(f"{file} was trained by another recipe: move it away to start again.")
     return saved
 
 
 def outcome(name: str, photos: Photos) -> Backbone:
-    """The model that a run ends with: the bundled one if this run made it, otherwise trained as far as it is not."""
+    """The final model of a run: the bundled one if this run made it, otherwise trained here."""
     trained = architecture(name)
     checkpoint = f"{trained}.cifar10"
     bundled = records().get(checkpoint)
@@ -256,7 +256,7 @@ def outcome(name: str, photos: Photos) -> Backbone:
 
 
 def train(name: str, photos: Photos) -> dict[str, Tensor]:
-    """Go through the epochs of a run that are still to come; give the running mean of the weights."""
+    """Train the remaining epochs of a run; return the running mean of the weights."""
     recipe, saved = RECIPES[name], saved_run(name)
     if saved and saved["epoch"] == recipe.epochs:
         return {k.removeprefix("module."): v for k, v in saved["mean"].items() if k.startswith("module.")}
@@ -279,7 +279,7 @@ def train(name: str, photos: Photos) -> dict[str, Tensor]:
 
 
 def told(recipe: Recipe) -> str:
-    """A recipe in words, for the table of the bundle: what is not as usual in it."""
+    """A recipe in words, for the table of the bundle: the fields that differ from their defaults."""
     usual = {field.name: field.default for field in fields(Recipe)}
     plain = asdict(recipe) | {"teachers": " and ".join(recipe.teachers)}
     parts = [f"{key} {plain[key]}" for key in usual if getattr(recipe, key) != usual[key] and key not in APART]
@@ -287,7 +287,7 @@ def told(recipe: Recipe) -> str:
 
 
 def put_on_record(name: str, weights: dict[str, Tensor], photos: Photos) -> None:
-    """Put the outcome of a run into the bundle, with how it came about."""
+    """Put the final weights of a run into the bundle, with how they were trained."""
     recipe, device = RECIPES[name], photos.test_x.device
     facts = {
         "run": name,

@@ -1,4 +1,4 @@
-"""What other programs may call: /models, /classify and /latency. Nothing of it is seen on the page."""
+"""Endpoints for other programs: /models, /classify and /latency. They are not visible on the page."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ def layout() -> None:
 
 
 def models(query: str = "") -> list[str]:
-    """Architectures for a query: words, a glob, or a regular expression between slashes."""
+    """Architectures that match a query: words, a glob, or a regular expression between slashes."""
     with plain_errors():
         return engine.search(query)
 
@@ -41,7 +41,7 @@ async def classify(photo: str, model: str) -> list[dict[str, Any]]:
 
 
 async def latency(model: str, seconds: float = 2.0) -> dict:
-    """Time a checkpoint or architecture on the server: median and 90th percentile in milliseconds, and how."""
+    """Time a checkpoint or architecture on the server: median and 90th percentile in milliseconds, and the method."""
     with plain_errors():
         timing = await engine.answer(work.ENGINE, Job("time", Request(model), seconds=min(seconds, 10.0)))
         assert isinstance(timing, Timing)
@@ -50,7 +50,7 @@ async def latency(model: str, seconds: float = 2.0) -> dict:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turn what a person can do something about into that sentence alone."""
+    """Show an EngineError as its sentence alone, without a traceback."""
     try:
         yield
     except engine.EngineError as error:

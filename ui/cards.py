@@ -1,4 +1,4 @@
-"""What is shown for a model and for a photo, as HTML: pure functions from values to text."""
+"""HTML for a model and for a photo: pure functions from values to text."""
 
 import base64
 from html import escape
@@ -11,22 +11,22 @@ from zoo.cost import cost
 
 ASK = "Click a place in the photo to ask about it."
 SAVE = '<button type="button" class="save" data-photo="{}">Save it (PNG, NPY, JSON)</button>'
-FEW = 20  # classes, that all can be read at a glance
-RESTRICTED = ("nc", "noncommercial", "research")  # parts of the licences that do not allow every use
+FEW = 20  # classes; so many can be listed
+RESTRICTED = ("nc", "noncommercial", "research")  # parts of the names of licences that do not allow every use
 
 
 def image_source(image: engine.Encoded) -> str:
-    """Put an image into its own address, so that nothing of a visitor's is left in a file."""
+    """A data URL of an image, so that no photo of a visitor is written to a file."""
     return f"data:image/{image.kind};base64,{base64.b64encode(image.data).decode()}"
 
 
 def notice(*sentences: str) -> str:
-    """Sentences that a person must read, or nothing."""
+    """A box of sentences that a person must read; empty without sentences."""
     return f'<div class="notice" role="alert">{"<br>".join(map(escape, sentences))}</div>' if sentences else ""
 
 
 def facts(name: str) -> str:
-    """What is known of a checkpoint or architecture before anything is loaded."""
+    """What is known about a checkpoint or architecture before anything is loaded."""
     row = engine.recipe(name)
     price = cost(row.architecture, row.size, row.num_classes)
     family = zoo.family_of(row.architecture)
@@ -70,7 +70,7 @@ def accuracy(row: Checkpoint) -> str:
 
 
 def classes(row: Checkpoint) -> str:
-    """The classes' names where they are few: a photo of anything else is taken for one of them."""
+    """The names of the classes if they are few, because a photo of anything else is taken for one of them."""
     names = engine.class_names(row)
     if names is None:
         return ""
@@ -83,15 +83,15 @@ def licence(row: Checkpoint) -> str:
 
 
 def timing(result: engine.Timing) -> str:
-    """Latency as a figure, and how it was come by."""
+    """Latency as a figure, and how it was measured."""
     return (
-        f'<div class="timing"><b>{result.median_ms:.1f} ms</b> a picture '
-        f"({result.images_per_second:.0f} a second)<small>{escape(result.sentence())}</small></div>"
+        f'<div class="timing"><b>{result.median_ms:.1f} ms</b> per image '
+        f"({result.images_per_second:.0f} per second)<small>{escape(result.sentence())}</small></div>"
     )
 
 
 def looks(shown: list[tuple[str, engine.Look | str]], model: str, method: str) -> str:
-    """A card a photo, in their order: what the model made of it, or the sentence that says why there is nothing."""
+    """One card per photo, in order: what the model says about it, or the sentence that says why it cannot be read."""
     articles = [
         refusal(title, look) if isinstance(look, str) else card(title, look, number, model, method)
         for number, (title, look) in enumerate(shown)
@@ -104,7 +104,7 @@ def refusal(title: str, sentence: str) -> str:
 
 
 def card(title: str, look: engine.Look, number: int, model: str, method: str) -> str:
-    """What the model made of the `number`th photo."""
+    """The card of photo `number`."""
     height, width = look.seen.height, look.seen.width
     small = " pixels" if max(height, width) < 100 else ""
     notes = "".join(f"<p>{escape(note)}</p>" for note in look.notes)
@@ -114,7 +114,7 @@ def card(title: str, look: engine.Look, number: int, model: str, method: str) ->
     stack = f'<div class="stack asks" data-photo="{number}">' if asks else '<div class="stack">'
     caption = " ".join([*legend(look.map), *([ASK] if asks else [])])
     return f"""<article class="card"><h3>{escape(title)}</h3>
-<div class="pictures">
+<div class="images">
 <figure class="photo">{stack}{photo}{heat}{ring(look.asking)}</div>
 <figcaption>{escape(caption)} {SAVE.format(number) if look.map else ""}</figcaption></figure>
 <figure class="seen{small}"><img alt="The crop that the model saw" src="{image_source(look.seen)}">
@@ -123,7 +123,7 @@ def card(title: str, look: engine.Look, number: int, model: str, method: str) ->
 
 
 def legend(drawn: engine.Map | None) -> list[str]:
-    """What the map is for, and what its strongest colour stands for."""
+    """Which class the map explains, and the value of its strongest colour."""
     if drawn is None:
         return []
     what = f"Map for {drawn.target}" if drawn.target else "Map"
@@ -131,7 +131,7 @@ def legend(drawn: engine.Map | None) -> list[str]:
 
 
 def ring(place: engine.Place | None) -> str:
-    """A mark on the place that is asked about."""
+    """A mark at the place asked about."""
     return f'<i class="ring" style="top:{100 * place[0]:.2f}%;left:{100 * place[1]:.2f}%"></i>' if place else ""
 
 
@@ -145,25 +145,29 @@ def bars(guesses: list[engine.Guess]) -> str:
 
 
 def describe(look: engine.Look, model: str) -> str:
-    """The picture in words, for those who do not see it."""
+    """Alternative text of the photo and its map, for people who do not see them."""
     said = f"{model} says {look.guesses[0].label}" if look.guesses else f"shown to {model}"
     return f"Photo; {said}" + (f"; laid over it, the map for {look.map.target}" if look.map and look.map.target else "")
 
 
 def evaluation(found: engine.Evaluation, title: str) -> str:
-    """A table of a map's figures above those of the controls, and what it says of the weights."""
+    """A table of a map's figures above those of the controls, and what shuffled weights do to the map."""
     columns = ["Insertion, higher is better", "Deletion, lower is better", "ROAD, higher is better"]
     if found.mosaic:
-        columns.append("On the right picture of four")
+        columns.append("On the right photo of four")
     head = "".join(f'<th scope="col">{column}</th>' for column in columns)
     rows = "".join(
         f'<tr><th scope="row">{escape(title if i == 0 else f"{name} (control)")}</th>{_cells(found, name)}</tr>'
         for i, name in enumerate(found.figures)
     )
-    four = "" if found.mosaic else " With four photos or more, of four classes, a class map also has to find its photo."
+    four = (
+        ""
+        if found.mosaic
+        else " With four photos or more, of four classes, a class map is also tested on finding its photo."
+    )
     weights = (
-        f"A model with shuffled weights makes maps whose rank correlation with these is {found.correlation:.2f}: "
-        "near 1, they would show the photo and not the model."
+        f"The maps of a model with shuffled weights have a rank correlation of {found.correlation:.2f} with these: "
+        "near 1, the maps would show the photo and not the model."
     )
     return f'<div class="evaluation"><table><tr><td></td>{head}</tr>{rows}</table><p>{weights}{four}</p></div>'
 

@@ -18,9 +18,9 @@ from ui.picker import COPY, QUICK, Picker
 GRADIO_PHOTOS = Path(gr.__file__).parent / "media_assets" / "images"
 EXAMPLES = [str(GRADIO_PHOTOS / name) for name in ("cheetah.jpg", "lion.jpg", "bus.png", "tower.jpg")]
 MOST_PHOTOS = 12
-KEPT = 3600  # seconds that the last maps are kept in memory, to be saved
-UNTRAINED = "These weights are random and untrained: read the latency and the structure, not the map."
-# A click on Save, or on a photo whose method takes a place: the photo's number, and the place in it, from 0 to 1.
+KEPT = 3600  # seconds that the last maps are kept in memory for saving
+UNTRAINED = "These weights are random and untrained: use them for latency and structure, and do not interpret the map."
+# A click on Save sends the photo's number; one on a photo whose method takes a place also the place, from 0 to 1.
 TELL_CLICK = """element.addEventListener('click', (event) => {
     const save = event.target.closest('.save');
     if (save) trigger('download', {index: Number(save.dataset.photo)});
@@ -32,7 +32,7 @@ TELL_CLICK = """element.addEventListener('click', (event) => {
 });"""
 SET_OPACITY = "(v) => { document.documentElement.style.setProperty('--heat', v); }"
 
-# The file goes straight to the visitor: none is written here.
+# The file goes straight to the visitor and is not written on the server.
 DOWNLOAD = """(file) => {
     if (!file) return;
     const link = document.createElement('a');
@@ -44,7 +44,7 @@ DOWNLOAD = """(file) => {
 
 @dataclass
 class Parts:
-    """The components of the tab, in the order that they are read."""
+    """The components of the tab, in reading order."""
 
     photos: gr.Gallery
     examples: gr.Gallery
@@ -55,9 +55,9 @@ class Parts:
     target: gr.Textbox
     contrast: gr.Textbox
     layers: gr.Dropdown
-    layer: gr.Textbox  # what was chosen of them; not seen
+    layer: gr.Textbox  # the chosen one; hidden
     heads: gr.Dropdown
-    head: gr.Number  # the same
+    head: gr.Number  # the chosen one; hidden
     signed: gr.Checkbox
     together: gr.Checkbox
     opacity: gr.Slider
@@ -65,7 +65,7 @@ class Parts:
     timing: gr.HTML
     longer: gr.Button
     results: gr.HTML
-    kept: gr.State  # the photos' names, and what was found in them
+    kept: gr.State  # the photos' names, and their looks
     file: gr.JSON
     evaluate: gr.Button
     evaluation: gr.HTML
@@ -73,7 +73,7 @@ class Parts:
 
     @property
     def choice(self) -> list:
-        """What an engine.Request is made of, in its order."""
+        """The components of an engine.Request, in the order of its fields."""
         how = [self.method, self.target, self.contrast, self.layer, self.head, self.signed, self.together]
         return [self.picker.model, *how]
 
@@ -124,7 +124,7 @@ def layout() -> Parts:
 
 
 def wire(p: Parts, demo: gr.Blocks) -> None:
-    """Say which event calls what."""
+    """Connect events to handlers."""
     model = p.picker.model
     picker.wire(p.picker)
     narrowed = [p.layers, p.layer, p.heads, p.head, p.target, p.contrast]
@@ -142,7 +142,7 @@ def wire(p: Parts, demo: gr.Blocks) -> None:
 
 
 def wire_jobs(p: Parts) -> None:
-    """Say what starts a job, and what stops it."""
+    """Connect the events that start or stop a job."""
     shown = [p.results, p.kept, p.timing, p.notice]
     running: dict[str, Any] = dict(api_visibility="private")
     looking = p.run.click(look, [p.photos, *p.choice], shown, show_progress_on=p.results, **running)
@@ -157,7 +157,7 @@ def wire_jobs(p: Parts) -> None:
 
 
 def restore(request: gr.Request) -> list:
-    """Show the choice that the address names, or the best model that needs no network."""
+    """Show the choice in the address, or else the most accurate model that needs no network."""
     notice, choice = "", engine.Request(model=picker.first_choice())
     try:
         choice = link.read(request) or choice
@@ -172,15 +172,15 @@ def restore(request: gr.Request) -> list:
 
 
 def fitting_method(model: str, method: str) -> str:
-    """Keep the chosen method, unless it asks for a class and the checkpoint has none: its features can be seen."""
+    """Keep the chosen method, but show features if the method needs a class and the checkpoint has none."""
     if not model or not explain.METHODS[method].by_class:
         return method
     return method if engine.has_classes(model) else "pca"
 
 
 def offer(model: str, method: str, layer: str, head: int) -> tuple:
-    """Show the choices that a method has: a layer, and a head of it for attention; classes for class maps."""
-    if not model:  # the page is still being filled
+    """Show a method's own choices: a layer, its heads for attention, and classes for class maps."""
+    if not model:  # the page is not filled yet
         return (gr.skip(),) * 6
     row, wanted = engine.recipe(model), explain.METHODS[method]
     price = zoo.cost(row.architecture, row.size, row.num_classes)
@@ -204,7 +204,7 @@ def offer(model: str, method: str, layer: str, head: int) -> tuple:
 
 
 def request(*choice: Any) -> engine.Request:
-    """What the components of Parts.choice say, in their order."""
+    """A request from the values of Parts.choice, in their order."""
     return engine.Request(*choice)
 
 
@@ -222,9 +222,9 @@ async def look(
     progress: gr.Progress = gr.Progress(),  # noqa: B008
     *values: Any,
 ) -> AsyncGenerator[Any, None]:
-    """Look at the photos, then time the model. A photo that cannot be read spoils no other.
+    """Classify and explain the photos, then time the model. A photo that cannot be read does not affect the others.
 
-    A click on a photo looks again, for that place, and leaves the timing as it stands.
+    A click on a photo repeats this for that place, and keeps the timing.
     """
     files, notes = _files(values[0])
     wanted, same = replace(request(*values[1:]), clicked=_place(event)), gr.skip()
@@ -251,7 +251,7 @@ async def evaluate(
     progress: gr.Progress = gr.Progress(),  # noqa: B008
     *values: Any,
 ) -> AsyncGenerator[Any, None]:
-    """Try the map on the photos that can be read, beside maps that know nothing of the model."""
+    """Evaluate the map on the photos that can be read, compared with maps that know nothing about the model."""
     files, _ = _files(values[0])
     wanted, same = request(*values[1:]), gr.skip()
     title = explain.METHODS[wanted.method].title
@@ -267,7 +267,7 @@ async def measure(
     progress: gr.Progress = gr.Progress(),  # noqa: B008
     *choice: Any,
 ) -> AsyncGenerator[Any, None]:
-    """Time the model anew, and for longer."""
+    """Time the model again, for longer."""
     same = gr.skip()
     try:
         async with aclosing(work.run(engine.Job("time", request(*choice), seconds=10.0), progress)) as timing:
@@ -278,9 +278,9 @@ async def measure(
 
 
 def save(kept: list[tuple[str, engine.Look]] | None, event: gr.EventData) -> tuple:
-    """Pack the files of the map of one photo, by its number."""
+    """Pack the files of one photo's map."""
     if not kept:
-        return None, cards.notice("The maps of an hour ago are gone: press Look again, then save.")
+        return None, cards.notice("Maps are kept for an hour, and these are gone: press Look again, then save.")
     title, look = kept[event._data["index"]]
     name = f"{Path(title).stem}.{look.map.facts['method']}.zip"
     return {"name": name, "content": base64.b64encode(engine.archive(look)).decode()}, ""
@@ -288,12 +288,12 @@ def save(kept: list[tuple[str, engine.Look]] | None, event: gr.EventData) -> tup
 
 def _files(photos: list | None) -> tuple[tuple[engine.Photo, ...], list[str]]:
     """The uploaded files, and a note if there are too many."""
-    notes = [f"Only the first {MOST_PHOTOS} photos are looked at."] if len(photos or []) > MOST_PHOTOS else []
+    notes = [f"Only the first {MOST_PHOTOS} photos are used."] if len(photos or []) > MOST_PHOTOS else []
     return work.read(path for path, _ in (photos or [])[:MOST_PHOTOS]), notes
 
 
 def _place(event: gr.EventData) -> tuple[int, engine.Place] | None:
-    """The number of the photo that was clicked, and where; None if it was the button."""
+    """The number of the clicked photo, and the place in it; None if the button was pressed."""
     if not isinstance(event.target, gr.HTML):
         return None
     photo, down, across = event._data["index"]

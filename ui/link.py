@@ -1,4 +1,4 @@
-"""Permalinks: a choice as a query string, which outlives the server, and back again."""
+"""Permalinks: a choice as a query string, and back. A link stays valid when the server restarts."""
 
 from urllib.parse import urlencode
 
@@ -21,24 +21,26 @@ FIELDS = {
 BLANK = engine.Request(model="")
 BLANKS = {key: getattr(BLANK, field) for key, field in FIELDS.items()}
 
-# Puts the link into the address bar without loading the page again.
+# Puts the link into the address bar without reloading the page.
 TO_ADDRESS_BAR = "(link) => { history.replaceState(null, '', link || window.location.pathname); }"
 
 
 def write(request: engine.Request) -> str:
-    """?model=...&method=..., with what is as it always is left out."""
+    """?model=...&method=..., without what has its default value."""
     fields = {key: getattr(request, field) for key, field in FIELDS.items()}
     told = {key: int(value) if value is True else value for key, value in fields.items() if value != BLANKS[key]}
     return "?" + urlencode(told)
 
 
 def read(request: gr.Request) -> engine.Request | None:
-    """The choice in the address, or None if it names none. Raises engine.EngineError for one that makes no sense."""
+    """The choice in the address, or None if it has no model. Raises engine.EngineError if the choice makes no sense."""
     query = dict(request.query_params)
     if "model" not in query:
         return None
     if query.get("method", BLANK.method) not in explain.METHODS:
-        raise engine.EngineError(f"This link asks for the map {query['method']!r}, which there is not.")
+        raise engine.EngineError(
+            f"This link asks for the map {query['method']!r}, which does not exist; the first choice is shown instead."
+        )
     try:
         return engine.Request(
             model=query["model"],
@@ -51,4 +53,4 @@ def read(request: gr.Request) -> engine.Request | None:
             together="together" in query,
         )
     except ValueError as error:
-        raise engine.EngineError("This link's head is no number; the first choice is shown instead.") from error
+        raise engine.EngineError("The head in this link is not a number; the first choice is shown instead.") from error

@@ -1,4 +1,4 @@
-"""The whole page: a title, then one tab a module of ui/ with `layout() -> Parts` and `wire(parts)`."""
+"""The whole page: a title, then one tab per module of ui/ that has `layout() -> Parts` and `wire(parts, demo)`."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,7 @@ TABS = {"Explore": explore}
 TITLE = """# Vision Zoo
 Pick any image classifier, drop in photos, see what it says, how long it takes on this machine, and where it looked."""
 
-# No outside host is asked for anything, nothing remembers a visitor's pictures, and one process serves all.
+# The page asks no outside host for anything, keeps none of a visitor's photos, and is served by one process.
 LAUNCH: dict[str, Any] = dict(
     theme=Soft(primary_hue="teal", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
     css_paths=[ASSETS / "style.css"],
@@ -39,13 +39,13 @@ def build() -> gr.Blocks:
         for name, tab in TABS.items():
             tab.wire(parts[name], demo)
         api.layout()
-    # The engine says who computes, so all may come to it at once. A full queue says so; without a bound a classroom
-    # would wait for ever, and ZeroGPU would allow one visitor.
+    # The engine decides which job computes, so it accepts all of them at once. The queue is bounded: without a bound, a
+    # classroom would wait for ever, and on ZeroGPU gradio would allow one visitor. A visitor who finds it full is told.
     return demo.queue(max_size=64, default_concurrency_limit=work.ENGINE.at_once)
 
 
 def main() -> None:
     """Start the demo: the command `vision-zoo`."""
-    help = "GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say at which address; HF_HUB_OFFLINE=1 forbids downloads."
+    help = "GRADIO_SERVER_NAME and GRADIO_SERVER_PORT set the address; HF_HUB_OFFLINE=1 forbids downloads."
     argparse.ArgumentParser("vision-zoo", description="Serve the Vision Zoo's page.", epilog=help).parse_args()
     build().launch(**LAUNCH)

@@ -1,4 +1,4 @@
-"""Choosing a model: search, architecture, weights, and what is known of them. A tab places one and reads `model`."""
+"""Choose a model: search, architecture, weights, and the facts about them. A tab places one and reads `model`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +15,12 @@ COPY = "(chosen) => chosen"
 
 @dataclass
 class Picker:
-    """The components, in the order that they are read."""
+    """The components, in reading order."""
 
     query: gr.Textbox
     architecture: gr.Radio
     weights: gr.Dropdown
-    model: gr.Textbox  # what was chosen under Weights; not seen
+    model: gr.Textbox  # the choice under Weights; hidden
     facts: gr.HTML
     notice: gr.HTML
 
@@ -40,10 +40,10 @@ def layout() -> Picker:
 
 
 def wire(p: Picker) -> None:
-    """Say which event calls what.
+    """Connect events to handlers.
 
-    Gradio refuses a choice that left the list while it was on its way. So no handler is given one: what was chosen is
-    copied into a text field in the browser, and of the architecture comes what was sent, unchecked.
+    Gradio refuses a choice that left its list while the event was on its way. So no handler receives one: the browser
+    copies the chosen weights into a text field, and the architecture is not preprocessed and so not checked.
     """
     chosen = [p.weights, p.model]
     p.query.change(find, p.query, [p.architecture, p.notice], trigger_mode="always_last", **QUICK)
@@ -54,7 +54,7 @@ def wire(p: Picker) -> None:
 
 
 def show(model: str) -> tuple[gr.Radio, gr.Dropdown, str]:
-    """Set the picker to a model: what `architecture`, `weights` and `model` become. Raises engine.EngineError."""
+    """Set the picker to a model: updates of `architecture`, `weights` and `model`. Raises engine.EngineError."""
     engine.recipe(model)
     architecture = model.partition(".")[0]
     first = engine.search("")
@@ -69,7 +69,7 @@ def first_choice() -> str:
 
 
 def labelled(names: list[str]) -> list[tuple[str, str]]:
-    """Say beside each architecture what a person chooses by."""
+    """Label each architecture with its accuracy and whether it works offline."""
     labels = []
     for name in names:
         best = next(iter(zoo.for_architecture(name)), None)
@@ -81,7 +81,7 @@ def labelled(names: list[str]) -> list[tuple[str, str]]:
 
 
 def weights(architecture: str, chosen: str | None = None) -> tuple[gr.Dropdown, str]:
-    """Offer an architecture's checkpoints, the best first, and random weights last; and choose one."""
+    """Offer an architecture's checkpoints, the default first, and random weights last; and choose one."""
     rows = zoo.for_architecture(architecture)
     choices = [(f"{row.tag} (works offline)" if row.bundled else row.tag, row.name) for row in rows]
     choices.append(("random weights: untrained, for latency and structure only", architecture))
@@ -90,22 +90,22 @@ def weights(architecture: str, chosen: str | None = None) -> tuple[gr.Dropdown, 
 
 
 def search(query: str) -> tuple[list[str], str]:
-    """What fits, and a notice if nothing does or the query makes no sense."""
+    """The matches of a query, and a notice if there are none or the query makes no sense."""
     try:
         found = engine.search(query)
     except engine.EngineError as error:
         return [], cards.notice(str(error))
-    return found, "" if found else cards.notice(f"Nothing fits {query!r}: try fewer words.")
+    return found, "" if found else cards.notice(f"Nothing matches {query!r}: try fewer words.")
 
 
 def find(query: str) -> tuple[gr.Radio, str]:
-    """List what fits; what is chosen stays chosen."""
+    """List the matches of a query; the choice does not change."""
     found, notice = search(query)
     return gr.Radio(choices=labelled(found)), notice
 
 
 def take_first(query: str) -> tuple:
-    """Enter takes the first that was found."""
+    """Choose the first match, when Enter is pressed."""
     found, notice = search(query)
     if not found:
         return gr.skip(), gr.skip(), gr.skip(), notice

@@ -1,4 +1,4 @@
-"""The engine's jobs as gradio's events: photos in as bytes, progress shown, and an end when nobody waits any more."""
+"""Run the engine's jobs from gradio's events: read photos, show progress, and cancel when nobody waits any more."""
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
@@ -12,15 +12,15 @@ ENGINE: Engine = LocalEngine()
 
 
 def read(paths: Iterable[str]) -> tuple[Photo, ...]:
-    """Uploaded files as bytes."""
+    """Read uploaded files."""
     return tuple(Photo(Path(path).name, Path(path).read_bytes()) for path in paths)
 
 
 async def run(job: Job, progress: gr.Progress) -> AsyncGenerator[Answer | None, None]:
-    """Do a job: None at each event, then the answer. Raises engine.EngineError.
+    """Run a job: yield None at each event, then the answer. Raises engine.EngineError.
 
-    A handler has to yield at each None: there gradio notices that the tab was closed, or Stop pressed, and closes the
-    handler, this, and the engine's iterator, which ends the job.
+    A handler must yield at each None: only then gradio notices that the tab was closed or Stop pressed, and closes the
+    handler, this generator and the engine's iterator, which ends the job.
     """
     async with aclosing(ENGINE.run(job)) as events:
         async for event in events:
@@ -32,7 +32,7 @@ async def run(job: Job, progress: gr.Progress) -> AsyncGenerator[Answer | None, 
 
 
 def tell(event: Event, progress: gr.Progress) -> None:
-    """Say how far a job is."""
+    """Show the progress of a job."""
     if not isinstance(event, Step):
         progress(None, desc="Waiting for the device")
     elif event.doing == "Downloading":

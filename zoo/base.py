@@ -1,4 +1,4 @@
-"""What every model here is: image (B, 3, H, W) -> forward_features -> forward_head -> logits (B, num_classes)."""
+"""What every model shares: image (B, 3, H, W) -> forward_features -> forward_head -> logits (B, num_classes)."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -17,46 +17,46 @@ CHANNEL_GATES = "its gates weigh whole channels, the same at every position, and
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What every architecture can be told; a family's own Config extends it."""
+    """The options of every architecture; a family's own Config extends it."""
 
     num_classes: int = 1000  # length of the output; 0: the pooled features
     drop: float = 0.0  # rate of dropout before the last linear layer
     drop_path: float = 0.0  # rate of stochastic depth in the last block
-    img_size: int | None = None  # side in pixels that the model is built for; None: no part of it depends on one
+    img_size: int | None = None  # side in pixels that the model is built for; None: no part of it depends on a size
 
 
 class Backbone(nn.Module):
-    """A family subclasses this, writes forward_features, and owns self.head and self.num_features.
+    """A family subclasses this, writes forward_features, and sets self.head and self.num_features.
 
-    `readout` says how the last features become logits, hence where the tap "cam" stands (zoo/probe.py) and which
-    formula is right there: "mean" (grid mean -> fc), "norm_mean" (norm -> mean -> fc), "mean_norm" (mean -> norm ->
-    fc), "token" (class token -> fc), "attention_pool", "flatten" (the whole grid -> MLP).
+    `readout` says how the last features become logits, hence where the tap "cam" is (zoo/probe.py) and which formula is
+    right there: "mean" (grid mean -> fc), "norm_mean" (norm -> mean -> fc), "mean_norm" (mean -> norm -> fc), "token"
+    (class token -> fc), "attention_pool", "flatten" (the whole grid -> MLP).
     """
 
     num_features: int
     num_classes: int
-    img_size: int | None = None  # side in pixels of the image that it is built for; None: any that it takes
+    img_size: int | None = None  # side in pixels of the image that it is built for; None: any size
     readout: Readout
     head: nn.Module
-    read_tokens: int = 1  # where the readout is "token": how many leading tokens it reads
-    no_attention: str | None = None  # why there is no attention to show, as one clause; None where there is
+    read_tokens: int = 1  # if the readout is "token": how many leading tokens it reads
+    no_attention: str | None = None  # why there is no attention to show, as one clause; None if there is
     no_rollout: str | None = None  # why its attention cannot be followed through the layers, as one clause
     classifier_key: ClassVar[str] = "head.fc"  # the last linear layer, named as in the state dict
     layouts: ClassVar[tuple[Layout, ...]] = ()  # of published files, besides open_clip's
 
     @classmethod
     def fit(cls, cfg: Any, state_dict: dict[str, Tensor]) -> dict[str, Any]:
-        """Read off a checkpoint which config fields it needs changed; here, the number of classes."""
+        """Read from a checkpoint which config fields must change to fit it; here, the number of classes."""
         weight = state_dict.get(f"{cls.classifier_key}.weight")
         return {"num_classes": 0 if weight is None else weight.shape[0]}
 
     @classmethod
     def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Bring a published file that is laid out otherwise to this model's keys and shapes."""
+        """Convert a published file with another layout to this model's keys and shapes."""
         return adapt(state_dict, cls.layouts, cls.classifier_key)
 
     def read(self, tokens: Tensor, grid: Grid) -> Tensor:
-        """Read logits from the tokens (B, N, C) after any block; where all blocks have the last one's shape."""
+        """Read logits from the tokens (B, N, C) after any block, if all blocks have the last one's shape."""
         raise NotImplementedError
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -67,3 +67,14 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
+
+
+class MeanReadout(Backbone):
+    """A Backbone whose last layer, `classifier_key`, reads the mean of the features (B, C, H, W) after `self.drop`."""
+
+    readout = "mean"
+    drop: nn.Module
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        x = self.drop(x.mean((2, 3)))
+        return x if pre_logits else self.get_submodule(self.classifier_key)(x)

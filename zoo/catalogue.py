@@ -1,8 +1,8 @@
-"""What can be loaded and what is known of it, read from tables; torch is not imported here.
+"""Which checkpoints can be loaded and what is known about them, read from tables; torch is not imported here.
 
 `checkpoints.tsv` holds the published checkpoints, `bundled/bundled.tsv` those that come with the zoo, `accuracy.tsv`
-the published figures and `families.tsv` the papers. A blank cell stands for the default named in `DEFAULTS`. The order
-of the rows is the priority: an architecture's first checkpoint is the one to offer.
+the published accuracies and `families.tsv` the papers. A blank cell means the default in `DEFAULTS`. The order of the
+rows is the priority: an architecture's first checkpoint is the one to offer.
 """
 
 import csv
@@ -45,51 +45,51 @@ _BUNDLED_DEFAULTS = {"size": "32", "crop": "1", "norm": "cifar", "labels": "cifa
 
 @dataclass(frozen=True)
 class Family:
-    """A paper and the architectures that follow it: a line of families.tsv."""
+    """A paper and the architectures that implement it: a line of families.tsv."""
 
     name: str
-    section: str  # the chapter it stands in
-    paper: str  # arXiv ids separated by ", ", or words where there is none
+    section: str  # the chapter that it belongs to
+    paper: str  # arXiv ids separated by ", ", or a description where there is none
     year: int  # in which the paper first appeared
-    paradigm: str  # what mixes the places of a picture: "convolution", "attention", ...
+    paradigm: str  # what mixes the positions of an image: "convolution", "attention", ...
     use_case: str
     training: str  # how the published checkpoints were trained
     sentence: str  # the idea
-    license: str  # of the reference code; "unstated" where it is not certain
+    license: str  # of the reference code; "unstated" if it is not certain
     checkpoints: tuple[str, ...]  # globs: checkpoints of other families' architectures that belong to this paper
     architectures: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Published top-1 and top-5 in per cent at one image size, None where missing: a line of accuracy.tsv."""
+    """Published top-1 and top-5 in percent at one image size, None if missing: a line of accuracy.tsv."""
 
     imagenet: Pair | None
-    real: Pair | None  # ImageNet's validation pictures with labels reassessed, arXiv:2006.07159
-    v2: Pair | None  # new pictures collected in the same way, arXiv:1902.10811
-    a: Pair | None  # natural pictures that deceived a ResNet-50, arXiv:1907.07174
+    real: Pair | None  # ImageNet's validation photos with reassessed labels, arXiv:2006.07159
+    v2: Pair | None  # new photos collected in the same way, arXiv:1902.10811
+    a: Pair | None  # natural photos that a ResNet-50 gets wrong, arXiv:1907.07174
     r: Pair | None  # renditions: paintings, toys, tattoos, arXiv:2006.16241
     sketch: Pair | None  # black and white sketches, arXiv:1905.13549
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights by name, and how a picture must be prepared for them: a line of checkpoints.tsv."""
+    """Weights by name, and how a photo must be prepared for them: a line of checkpoints.tsv."""
 
     name: str  # ARCHITECTURE.TAG
-    size: tuple[int, int]  # height and width, in pixels, of the picture that the model takes
-    crop: float  # side of the crop / side of the resized picture
-    mode: str  # "center": short side resized, middle cut; "squash": both sides; "border": long side, rest padded
+    size: tuple[int, int]  # height and width, in pixels, of the image that the model takes
+    crop: float  # side of the crop / side of the resized photo
+    mode: str  # "center": resize the short side, crop; "squash": resize both sides; "border": resize the long side, pad
     interpolation: str  # "bicubic" or "bilinear"
     mean: RGB
     std: RGB
     num_classes: int  # length of the output; 0: the pooled features
     labels: str | None  # the label set that names the classes; None: the outputs have no names
-    license: str  # of the weights, as published; "unstated" where the publisher says nothing
+    license: str  # of the weights, as published; "unstated" if the publisher does not say
     source: str  # Hub id, URL, or "bundled"
     test_size: tuple[int, int]  # size and crop at which the publisher evaluates it, often larger
     test_crop: float
-    top1: float | None  # per cent of right first guesses at `size`: published, or measured for a bundled one
+    top1: float | None  # accuracy in percent at `size`: published, or measured for a bundled one
 
     @property
     def architecture(self) -> str:
@@ -106,16 +106,16 @@ class Checkpoint:
 
     @property
     def file(self) -> Path:
-        """Where its weights lie if they come with the zoo."""
+        """Where its weights are if they come with the zoo."""
         return BUNDLED / f"{self.name}.safetensors"
 
     @property
     def bundled(self) -> bool:
-        """Whether its weights are here with the zoo; False, too, if their file was taken away."""
+        """Whether its weights come with the zoo; False, too, if their file was deleted."""
         return self.file.is_file()
 
     def at_test(self) -> "Checkpoint":
-        """The same weights, with pictures prepared as the publisher evaluates them."""
+        """The same weights, with photos prepared as the publisher evaluates them."""
         return replace(self, size=self.test_size, crop=self.test_crop)
 
 
@@ -125,15 +125,15 @@ def checkpoints(pattern: str = "*") -> dict[str, Checkpoint]:
 
 
 def checkpoint(name: str) -> Checkpoint:
-    """Look up one checkpoint; a KeyError names the nearest ones there are."""
+    """Look up one checkpoint; a KeyError suggests similar names."""
     if name not in _checkpoints():
         near = ", ".join(difflib.get_close_matches(name, _checkpoints(), 3))
-        raise KeyError(f"There is no checkpoint {name!r} here." + (f" Near it: {near}." if near else ""))
+        raise KeyError(f"There is no checkpoint {name!r}" + (f": similar names are {near}." if near else "."))
     return _checkpoints()[name]
 
 
 def for_architecture(name: str) -> list[Checkpoint]:
-    """Every checkpoint of an architecture, the one to offer first; empty where none is published."""
+    """Every checkpoint of an architecture, the one to offer first; empty if none is published."""
     return list(_by_architecture().get(name, ()))
 
 
@@ -152,13 +152,14 @@ def all_families() -> list[Family]:
     ]
 
 
+@cache
 def family_of(architecture: str) -> Family | None:
     """The family that an architecture belongs to."""
-    return _families_by_architecture().get(architecture)
+    return next((family for family in all_families() if architecture in family.architectures), None)
 
 
 def accuracy(name: str) -> dict[int, Accuracy]:
-    """Published figures of a checkpoint by image side in pixels; empty where none are published."""
+    """Published accuracies of a checkpoint by image side in pixels; empty if there are none."""
     return dict(_accuracies().get(name, {}))
 
 
@@ -210,11 +211,6 @@ def _by_architecture() -> dict[str, list[Checkpoint]]:
     for row in _checkpoints().values():
         groups.setdefault(row.architecture, []).append(row)
     return groups
-
-
-@cache
-def _families_by_architecture() -> dict[str, Family]:
-    return {name: family for family in all_families() for name in family.architectures}
 
 
 @cache

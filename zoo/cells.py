@@ -1,10 +1,10 @@
-"""Where in the image the cells of a feature map look, followed through a forward pass.
+"""Where in the image the cells of a feature map look, tracked through a forward pass.
 
 A convolution or pool of kernel k, stride s, padding p and dilation d centres output i on input i s - p + d (k - 1) / 2.
 So after a padded stride-2 3x3 convolution cell 0 is centred on the first pixel, not in the middle of a 2x2 block, and
 the cells of a ResNet lie half a cell further up and left than an even tiling of the image would put them. Operations
-that move nothing (activations, norms, linear layers, attention) hand the cells on; a sum of branches that look at
-different positions looks at their mean; a grid that got coarser by no convolution or pool was merged block by block.
+that move nothing (activations, norms, linear layers, attention) keep the cells; a sum of branches that look at
+different positions looks at their mean; a grid that gets coarser without a convolution or pool was merged in blocks.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 
 class Axis(NamedTuple):
@@ -33,7 +34,7 @@ class Axis(NamedTuple):
         return Axis(size, self.start + self.step * (ratio - 1) / 2, self.step * ratio)
 
     def regrid(self, size: int) -> "Axis":
-        """The cells after blocks were merged into one each, or split into blocks; the last is padded or left out."""
+        """The cells after blocks were merged into one each, or split into blocks; the last is padded or dropped."""
         if size < self.size:
             block = -(-self.size // size)
             block = block if -(-self.size // block) == size else self.size // size
@@ -42,11 +43,11 @@ class Axis(NamedTuple):
         return Axis(size, self.start - self.step * (1 - 1 / block) / 2, self.step / block)
 
     def every(self, step: int, first: int = 0) -> "Axis":
-        """The cells that are kept where every `step`-th is, from the `first`."""
+        """The cells that remain if every `step`-th is kept, from `first` on."""
         return Axis(-(-(self.size - first) // step), self.start + self.step * first, self.step * step)
 
     def nearest(self, pixel: float) -> int:
-        """Which cell is centred nearest to a position in pixels."""
+        """The cell whose centre is nearest to a position in pixels."""
         return min(max(round((pixel - self.start) / self.step), 0), self.size - 1)
 
 
@@ -70,7 +71,7 @@ class Cells(NamedTuple):
 
 
 class Follow(TorchFunctionMode):
-    """While open, every tensor made from `image` (B, 3, H, W) in this thread knows its cells: ask `of`."""
+    """While open, every tensor made from `image` (B, 3, H, W) in this thread has cells, which `of` returns."""
 
     def __init__(self, image: Tensor):
         super().__init__()
@@ -83,8 +84,7 @@ class Follow(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
-        given = _tensors(args, kwargs)
-        made = [out] if isinstance(out, Tensor) else _tensors(out, {}) if isinstance(out, tuple | list) else []
+        given, made = _tensors((args, kwargs)), _tensors(out)
         known = [(x, cells) for x in given if (cells := self.of(x)) is not None]
         if made and known:
             cells = self._made(func, args, kwargs, known, made[0])
@@ -94,26 +94,20 @@ class Follow(TorchFunctionMode):
         return out
 
     def _made(self, func: Any, args: Any, kwargs: Any, known: list[tuple[Tensor, Cells]], out: Tensor) -> Cells:
-        """The cells of what a call gives."""
+        """The cells of a call's result."""
         if move := MOVES.get(func):
             return move(known[0][1], out, *args, **kwargs)
         first = known[0][1]
         if len(known) == 1 or func in LEADS or all(cells is first for _, cells in known):
             return first
-        # A gate or a table made from a coarser map says nothing of position: what has most values leads.
+        # A gate or a table made from a coarser map says nothing about position: the tensor with most values leads.
         leader = max(known, key=lambda pair: pair[0].numel())[1]
         alike = {cells for _, cells in known if cells.down[::2] == leader.down[::2] and cells.shape == leader.shape}
         return leader if len(alike) == 1 else _mean(list(alike))
 
 
-def _tensors(args: Any, kwargs: Any) -> list[Tensor]:
-    found = []
-    for arg in (*args, *kwargs.values()):
-        if isinstance(arg, Tensor):
-            found.append(arg)
-        elif isinstance(arg, tuple | list):
-            found.extend(x for x in arg if isinstance(x, Tensor))
-    return found
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def _mean(found: list[Cells]) -> Cells:
@@ -155,7 +149,7 @@ def _resized(cells: Cells, out: Tensor, x: Tensor, *_: Any, **__: Any) -> Cells:
 
 
 def _padded(cells: Cells, out: Tensor, x: Tensor, pad: Any, *_: Any, **__: Any) -> Cells:
-    """(B, C, H, W) is padded by left, right, top, bottom; before these (B, H, W, C) has two for the channels."""
+    """`pad` is left, right, top, bottom for (B, C, H, W); for (B, H, W, C) two for the channels come first."""
     if len(pad) == 6 and not any(pad[:2]):
         pad = pad[2:]
     if len(pad) != 4 or x.ndim != 4:
@@ -186,5 +180,5 @@ MOVES: dict[Any, Callable[..., Cells]] = {
     F.pad: _padded,
     Tensor.__getitem__: _indexed,
 }
-# Products whose rows are the first factor's: what attends stays where its queries are.
+# Products whose rows are the first factor's: the output of attention is where its queries are.
 LEADS = {torch.matmul, torch.bmm, Tensor.matmul, Tensor.__matmul__, Tensor.bmm, F.scaled_dot_product_attention}

@@ -1,7 +1,7 @@
-"""What a forward pass costs, known before any weight is: parameters, multiply-adds, layers to look at.
+"""What a forward pass costs, known without any weights: parameters, multiply-adds, layers to look at.
 
-The model is built and run on the meta device (zoo/meta.py): nothing is loaded or computed. The first count of a process
-takes a second longer: PyTorch imports what knows these shapes.
+The model is built and run on the meta device (zoo/meta.py): nothing is loaded or computed. The first count in a process
+takes a second longer, while PyTorch imports its shape rules.
 """
 
 from dataclasses import dataclass
@@ -17,33 +17,33 @@ from zoo.meta import OnMeta
 from zoo.probe import STAGES, Probe, probe, whole
 from zoo.registry import create, variant
 
-USUAL_SIDE = 224  # pixels; where neither the config nor a checkpoint names a size
+USUAL_SIDE = 224  # pixels; for an architecture without a size in its config or a checkpoint
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One picture through an architecture, at one size."""
+    """The cost of one image through an architecture, at one size."""
 
     parameters: int
-    macs: int  # multiply-adds of convolutions and matrix products, attention's own included; nothing else counts
+    macs: int  # multiply-adds of convolutions and matrix products, those inside attention included; nothing else
     weight_bytes: int  # the parameters in float32
-    height: int  # of the picture, in pixels
+    height: int  # of the image, in pixels
     width: int
-    attention_layers: tuple[tuple[str, int], ...]  # between places: (path of the module, heads), in the order they run
-    stages: tuple[str, ...]  # taps behind the stages, or blocks
+    attention_layers: tuple[tuple[str, int], ...]  # between positions: (path of the module, heads), in running order
+    stages: tuple[str, ...]  # taps after the stages, or blocks
 
 
 def cost(architecture: str, size: tuple[int, int] | None = None, num_classes: int | None = None) -> Cost:
-    """Count what one picture of `size` (height, width) takes; the native size unless given.
+    """Count the cost of one image of `size` (height, width); the native size unless given.
 
-    Raises KeyError for an unknown architecture and ValueError for a size that it cannot take.
+    Raises KeyError for an unknown architecture and ValueError for a size that it does not take.
     """
     height, width = size or native_size(architecture)
     return _cost(architecture, height, width, num_classes)
 
 
 def native_size(architecture: str) -> tuple[int, int]:
-    """The size that an architecture is made for, else that of its first checkpoint. (height, width) in pixels."""
+    """The size that an architecture is built for, else that of its first checkpoint. (height, width) in pixels."""
     _, cfg = variant(architecture)
     side = cfg.img_size
     return (side, side) if side else next((c.size for c in for_architecture(architecture)), (USUAL_SIDE, USUAL_SIDE))
@@ -56,8 +56,8 @@ def _cost(architecture: str, height: int, width: int, num_classes: int | None) -
         model = create(architecture, **overrides)
     macs, seen = _forward(model, height, width)
     paths = {module: path for path, module in model.named_modules()}
-    between_places = [record for record in seen.attention if record.geometry is not None]
-    heads = tuple((paths[record.layer], record.weights.shape[1]) for record in between_places)
+    between_positions = [record for record in seen.attention if record.geometry is not None]
+    heads = tuple((paths[record.layer], record.weights.shape[1]) for record in between_positions)
     parameters = sum(p.numel() for p in model.parameters())
     return Cost(parameters, macs, parameters * torch.float32.itemsize, height, width, heads, tuple(seen.taps))
 
@@ -70,7 +70,7 @@ def _forward(model: nn.Module, height: int, width: int) -> tuple[int, Probe]:
 
 
 class _Counter(OnMeta):
-    """Adds up the formulas of FlopCounterMode, which itself would hang hooks on every module of every thread."""
+    """Adds up the formulas of FlopCounterMode, which itself would register hooks on all modules in all threads."""
 
     def __init__(self):
         super().__init__()
@@ -80,7 +80,7 @@ class _Counter(OnMeta):
     def run(self, func: Any, args: Any, kwargs: Any) -> Any:
         formula = self.formulas.get(func.overloadpacket)
         if formula is None:
-            with self:  # in inference mode, `linear` and its like come here whole: their parts have formulas
+            with self:  # in inference mode, `linear` and its like arrive whole: their parts have formulas
                 out = func.decompose(*args, **kwargs)
             return func(*args, **kwargs) if out is NotImplemented else out
         out = func(*args, **kwargs)

@@ -1,6 +1,6 @@
 """From a checkpoint's name to its file on this machine: in zoo/bundled, in Hugging Face's cache, or downloaded.
 
-Whatever goes wrong is a WeightsError: one sentence that says what happened and what to do.
+Every failure is a WeightsError: one sentence that says what happened and what to do.
 """
 
 import errno
@@ -23,11 +23,11 @@ from zoo import catalogue
 from zoo.catalogue import Checkpoint
 from zoo.memory import in_words, read_text
 
-Progress = Callable[[int, int], None]  # bytes that are here, bytes in all (0: not known)
+Progress = Callable[[int, int], None]  # bytes received, bytes in total (0: not known)
 
-FILES = "model.safetensors", "pytorch_model.bin"  # what a Hub repository may hold, the one without code first
+FILES = "model.safetensors", "pytorch_model.bin"  # what a Hub repository may hold; first the one that holds no code
 SUMS = "SHA256SUMS"  # in zoo/bundled, as `sha256sum *.safetensors` writes it
-_HASH = re.compile(r"-([0-9a-f]{8,})\.")  # file names in PyTorch's manner hold the first digits of their SHA-256
+_HASH = re.compile(r"-([0-9a-f]{8,})\.")  # file names in PyTorch's style hold the first digits of their SHA-256
 _TIMEOUT = 10  # seconds without an answer
 
 _HTTP_ERROR: type[Exception] = errors.HfHubHTTPError.__mro__[1]  # httpx's in huggingface_hub 1, httpx2's in 2
@@ -39,16 +39,16 @@ class WeightsError(Exception):
 
 
 def download(checkpoint: str | Checkpoint, progress: Progress | None = None) -> Path:
-    """Fetch a checkpoint's file unless it is on this machine, and say where it lies.
+    """Fetch a checkpoint's file unless it is on this machine, and return its path.
 
-    A WeightsError tells apart: offline, no network, missing, not permitted, broken off, no room for it.
+    A WeightsError distinguishes: offline, no network, missing, not permitted, interrupted, no space.
     """
     row = row_of(checkpoint)
     return local(row) or retrieve(row, *remote(row), progress)
 
 
 def file_size(checkpoint: str | Checkpoint) -> int | None:
-    """Bytes of a checkpoint's file, on disk or as its server tells; None where nobody tells."""
+    """Bytes of a checkpoint's file, from the disk or from its server; None if neither knows."""
     row = row_of(checkpoint)
     try:
         path = local(row)
@@ -81,7 +81,7 @@ def local(row: Checkpoint) -> Path | None:
 
 
 def remote(row: Checkpoint) -> tuple[str, int | None]:
-    """Ask the server which file there is and how many bytes it has."""
+    """Ask the server which file it has and how many bytes that is."""
     if row.source == "bundled":
         raise WeightsError(f"{row.file} is missing: install the zoo again.")
     try:
@@ -95,9 +95,9 @@ def remote(row: Checkpoint) -> tuple[str, int | None]:
                 continue
     except _TROUBLE as error:
         host = (row.source if _is_url(row) else constants.ENDPOINT).split("/")[2]
-        down = f"{row.name} is not here and {host} cannot be reached ({first_line(error)}): check the network."
+        down = f"{host} cannot be reached to download {row.name} ({first_line(error)}): check the network."
         raise WeightsError(_refusal(row, error) or down) from error
-    raise WeightsError(f"{row.source} on the Hub has neither {' nor '.join(FILES)}: choose another than {row.name}.")
+    raise WeightsError(f"{row.name} on the Hub has neither {' nor '.join(FILES)}: choose another checkpoint.")
 
 
 def retrieve(row: Checkpoint, filename: str, size: int | None, progress: Progress | None) -> Path:
@@ -105,7 +105,7 @@ def retrieve(row: Checkpoint, filename: str, size: int | None, progress: Progres
     exists = next(folder for folder in (target, *target.parents) if folder.is_dir())
     if size and (free := shutil.disk_usage(exists).free) < size:
         raise WeightsError(
-            f"{row.name} takes {in_words(size)} and {exists} has {in_words(free)} left: make room there."
+            f"{row.name} takes {in_words(size)} and {exists} has {in_words(free)} left: free some space there."
         )
     meter = _meter(progress or (lambda done, total: None), size or 0)
     try:
@@ -115,7 +115,7 @@ def retrieve(row: Checkpoint, filename: str, size: int | None, progress: Progres
         else:
             path = Path(hub.hf_hub_download(row.source, filename, tqdm_class=meter if progress else None))
     except _TROUBLE as error:
-        broken = f"The download of {row.name} broke off ({first_line(error)}): load it again."
+        broken = f"The download of {row.name} was interrupted ({first_line(error)}): load it again."
         raise WeightsError(_refusal(row, error) or broken) from error
     if progress:
         done = path.stat().st_size
@@ -139,9 +139,9 @@ def _url_file(row: Checkpoint) -> Path:
 
 
 def _meter(progress: Progress, total: int) -> type[tqdm]:
-    """Make a progress bar's class that tells `progress` instead of drawing.
+    """Make a progress bar's class that reports to `progress` instead of drawing.
 
-    A retry resets a bar, and xet opens two, of bytes fetched and bytes written: reported progress never decreases.
+    Retries reset the bar, and xet opens two (bytes fetched, bytes written); reported progress never decreases.
     """
     furthest = 0
 
@@ -171,7 +171,7 @@ def _open(url: str, method: str = "GET") -> http.client.HTTPResponse:
 
 
 def _download_url(row: Checkpoint, target: Path, bar: tqdm) -> None:
-    """Fetch a file that lies outside the Hub; it takes its name when it is whole."""
+    """Fetch a file from outside the Hub; it gets its final name once it is complete."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.{uuid4().hex[:8]}.part")
     digest, done = hashlib.sha256(), 0
@@ -184,7 +184,7 @@ def _download_url(row: Checkpoint, target: Path, bar: tqdm) -> None:
                 done += len(piece)
                 bar.update(len(piece))
         if total and done != total:
-            raise OSError(f"{done} of {total} bytes came")
+            raise OSError(f"{done} of {total} bytes arrived")
         published = _HASH.search(target.name)
         if published and not digest.hexdigest().startswith(published[1]):
             raise WeightsError(f"{row.source} is not {row.name} as published (SHA-256 differs): load it again.")
@@ -194,7 +194,7 @@ def _download_url(row: Checkpoint, target: Path, bar: tqdm) -> None:
 
 
 def _refusal(row: Checkpoint, error: Exception) -> str | None:
-    """Put what a server, the offline switch or the disk said into a sentence; None for what is none of these."""
+    """Put an error of a server, the offline switch or the disk into a sentence; None for any other error."""
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else getattr(error, "code", None)
     where = row.source if _is_url(row) else f"{constants.ENDPOINT}/{row.source}"
     number = error.errno if isinstance(error, OSError) else None
@@ -210,13 +210,13 @@ def _refusal(row: Checkpoint, error: Exception) -> str | None:
     elif status in (401, 403):
         sentence = f"{where} denies access to {row.name}: check that HF_TOKEN is valid and may read it."
     elif status == 429:
-        sentence = f"The server of {row.name} gets too many requests: wait some minutes, or set HF_TOKEN."
+        sentence = f"The server of {row.name} gets too many requests: wait a few minutes, or set HF_TOKEN."
     elif isinstance(status, int):
         sentence = f"The server of {row.name} answers with error {status}: try again later."
     elif number in (errno.ENOSPC, errno.EDQUOT):
-        sentence = f"The disk is full, so {row.name} was not kept: make room in {constants.HF_HOME}."
+        sentence = f"The disk is full, so {row.name} was not saved: free some space in {constants.HF_HOME}."
     elif number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        sentence = f"{row.name} cannot be kept in {constants.HF_HOME}: set HF_HOME to a folder that you may write to."
+        sentence = f"{row.name} cannot be saved in {constants.HF_HOME}: set HF_HOME to a folder that you may write to."
     return sentence
 
 

@@ -2,10 +2,10 @@
 
     fast = zoo.fuse(zoo.load("resnet50.a1_in1k"))
 
-The fused model says the same, up to rounding, in fewer steps; its keys are no longer a checkpoint's. No family is known
-here. A block that folds in its own way has a method `folded()` (zoo/layers/reparam.py); which batch norm reads which
-convolution or linear layer is seen in one forward pass of a copy on the meta device. Ding et al. 2021, "RepVGG: Making
-VGG-style ConvNets Great Again", arXiv:2101.03697, section 3.3.
+The fused model gives the same output, up to rounding, in fewer steps; its keys are no longer a checkpoint's. Nothing
+here knows a family: a block that folds in its own way has a method `folded()` (zoo/layers/reparam.py), and one forward
+pass of a copy on the meta device shows which batch norm reads which convolution or linear layer. Ding et al. 2021,
+"RepVGG: Making VGG-style ConvNets Great Again", arXiv:2101.03697, section 3.3.
 """
 
 from copy import deepcopy
@@ -20,19 +20,19 @@ from zoo.base import Backbone
 from zoo.layers.reparam import fold_norm
 from zoo.meta import OnMeta, meta_copy
 
-SIDE = 224  # of the image for the pass, where the model does not name one
-MAKERS = torch.conv1d, torch.conv2d, F.linear  # what a batch norm may be folded into, their weight the second argument
-ROWS = Tensor.flatten, Tensor.reshape, Tensor.view, torch.flatten, torch.reshape  # may keep a linear layer's rows
-SHAPED_AS = Tensor.reshape_as, Tensor.view_as, Tensor.expand_as  # read nothing of their second argument but its shape
+SIDE = 224  # of the image for the pass, if the model has no size of its own
+MAKERS = torch.conv1d, torch.conv2d, F.linear  # what a batch norm can be folded into; the weight is the second argument
+ROWS = Tensor.flatten, Tensor.reshape, Tensor.view, torch.flatten, torch.reshape  # these may keep a linear layer's rows
+SHAPED_AS = Tensor.reshape_as, Tensor.view_as, Tensor.expand_as  # these read only the shape of their second argument
 LAYERS = nn.Conv1d | nn.Conv2d | nn.Linear
 NORMS = nn.BatchNorm1d | nn.BatchNorm2d
 
 
 def fuse(model: Backbone, size: tuple[int, int] | None = None) -> Backbone:
-    """Give a copy for inference in which branches and batch norms are folded; the model stays as it is.
+    """Make a copy for inference in which branches and batch norms are folded; the model itself does not change.
 
-    `size` (height, width) is an image that the model takes; its own size or 224 unless given. A batch norm stays where
-    it stands alone, or where something else reads what it reads. Raises what the model raises for a size it can't take.
+    `size` (height, width) is an image size that the model takes; its own or 224 unless given. A batch norm stays if no
+    layer comes before it, or if something else reads its input. Raises what the model raises for a size it can't take.
     """
     side = model.img_size or SIDE
     model = deepcopy(model).eval()
@@ -52,7 +52,7 @@ def _fold_blocks(module: nn.Module) -> None:
 
 
 def _fold(model: nn.Module, path: str, norm_path: str) -> None:
-    """Fold a batch norm into the layer that it follows; of a norm with an activation, this is what stays."""
+    """Fold a batch norm into the layer that it follows; if the norm has an activation, that stays."""
     layer, norm = model.get_submodule(path), model.get_submodule(norm_path)
     assert isinstance(layer, LAYERS) and isinstance(norm, NORMS)
     trained = layer.weight.requires_grad
@@ -62,7 +62,7 @@ def _fold(model: nn.Module, path: str, norm_path: str) -> None:
 
 
 def _pairs(model: nn.Module, size: tuple[int, int]) -> list[tuple[str, str]]:
-    """Paths of each layer and the batch norm that alone reads what it makes, each run once a pass."""
+    """Paths of each layer and of the batch norm that alone reads its output; both run once a pass."""
     copy = meta_copy(model)
     with OnMeta(), _Readers(copy) as seen:
         copy(torch.empty(1, 3, *size, device="meta", dtype=next(copy.parameters()).dtype))
@@ -75,7 +75,7 @@ def _pairs(model: nn.Module, size: tuple[int, int]) -> list[tuple[str, str]]:
 
 
 class _Readers(TorchFunctionMode):
-    """Notes which layer made a tensor, what reads it, and which batch norm does. Tensors are told apart by their id."""
+    """Notes which layer made a tensor, how often it is read, and by which batch norm. Tensors are identified by id."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -85,8 +85,8 @@ class _Readers(TorchFunctionMode):
         self.makers: dict[int, str] = {}
         self.reads: dict[int, int] = {}
         self.norms: dict[int, str | None] = {}
-        self.rows: dict[int, int] = {}  # a linear layer's output seen in another shape, and the output itself
-        self.alive: list[Any] = []  # so that no id is used twice
+        self.rows: dict[int, int] = {}  # from a view of a linear layer's output to that output
+        self.alive: list[Any] = []  # so that no id is reused
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out: Any = func(*args, **(kwargs or {}))

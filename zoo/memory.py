@@ -1,4 +1,4 @@
-"""How much memory this process may still take, and whether something fits into it."""
+"""How much memory this process may still use, and whether something fits into it."""
 
 import os
 import re
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def available_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that this process can still take; None where the system (a folder, `root`) does not tell.
+    """Bytes that this process can still use; None if the system (files under `root`) does not say.
 
-    The least of what Linux reports, what the container allows (cgroup 1 and 2), and what Spaces grant (MEMORY).
+    The least of what Linux reports, what the container allows (cgroup 1 and 2), and what a Space grants (MEMORY).
     """
     found = [1024 * int(kb) for kb in re.findall(r"MemAvailable: *(\d+) kB", read_text(root / "proc/meminfo"))]
     group = root / "sys/fs/cgroup"
@@ -16,7 +16,7 @@ def available_memory(root: Path = Path("/")) -> int | None:
         limit, usage = (read_text(folder / f"memory.{name}").strip() for name in (most, used))
         if limit.isdigit() and usage.isdigit():
             cached = re.findall(r"^(?:in)?active_file (\d+)", read_text(folder / "memory.stat"), re.MULTILINE)
-            found.append(int(limit) - int(usage) + sum(map(int, cached)))  # the kernel gives file pages back
+            found.append(int(limit) - int(usage) + sum(map(int, cached)))  # the kernel can free cached file pages
     if granted := re.match(r"(\d+) ?([KMGT])", os.environ.get("MEMORY", "")):
         own = sum(1024 * int(kb) for kb in re.findall(r"RssAnon:\s*(\d+) kB", read_text(root / "proc/self/status")))
         found.append(int(granted[1]) * 1024 ** " KMGT".index(granted[2]) - own)
@@ -24,10 +24,10 @@ def available_memory(root: Path = Path("/")) -> int | None:
 
 
 def shortage(name: str, needed: int | None) -> str | None:
-    """Say in a sentence that `needed` bytes are more than this process can still take; None if they fit."""
+    """Say in a sentence that `needed` bytes are more than this process can still use; None if they fit."""
     free = available_memory()
     if needed and free is not None and needed > free:
-        return f"{name} needs {in_words(needed)} of memory, {in_words(free)} are free: choose a smaller model."
+        return f"{name} needs {in_words(needed)} of memory and {in_words(free)} are free: choose a smaller model."
     return None
 
 

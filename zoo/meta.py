@@ -1,4 +1,4 @@
-"""A forward pass on the meta device, where tensors have shapes and no numbers: nothing is loaded or computed."""
+"""A forward pass on the meta device, where tensors have shapes but no values: nothing is loaded or computed."""
 
 from copy import deepcopy
 from typing import Any, TypeVar
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-TAKES_MIXED = (torch.ops.aten.index, torch.ops.aten.index_put_)  # a mask's length is its values: it has to stay real
+TAKES_MIXED = (torch.ops.aten.index, torch.ops.aten.index_put_)  # a mask stays real: its values set the shape
 Model = TypeVar("Model", bound=nn.Module)
 
 
 def meta_copy(model: Model) -> Model:
-    """Copy a model without its numbers: every parameter and buffer is on the meta device, none was copied."""
+    """Copy a model without its values: every parameter and buffer of the copy is on the meta device."""
     memo: dict[int, Any] = {}
     for module in model.modules():
         for p in module.parameters(recurse=False):
@@ -24,10 +24,10 @@ def meta_copy(model: Model) -> Model:
 
 
 class OnMeta(TorchDispatchMode):
-    """Lets a model on the meta device run although it makes tables of its own.
+    """Lets a model run on the meta device although it makes tables of its own.
 
-    Tables that a model makes from the image's size alone are computed for real, on the CPU, even where it asks for its
-    own device: only numbers tell which slots of a window are padding. They turn to meta as they meet it.
+    Tables that a model makes from the image's size alone are computed for real, on the CPU, even if it asks for its own
+    device: only values tell which slots of a window are padding. They move to meta when they meet a meta tensor.
     """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -1,14 +1,14 @@
-"""A picture as a checkpoint must be shown it: resize, crop or pad, then (value / 255 - mean) / std.
+"""From a photo to the image that a checkpoint expects: resize, crop or pad, then (value / 255 - mean) / std.
 
-    PIL image (w, h) -> resized -> crop of checkpoint.size -> tensor (3, H, W) float32
+    photo (w, h) -> resized -> crop of checkpoint.size -> tensor (3, H, W) float32
 
-Bit-equal to timm's evaluation transform for every recipe of the catalogue. The one exception: where a picture beyond
-BUDGET would be made on the way, as from a strip 20,000 pixels long and one high, only the visible part is resampled.
-That differs by rounding where it enlarges, and by a little more where it shrinks, averaging whole pixels first.
+Bit-equal to timm's evaluation transform for every recipe in the catalogue. The one exception: where resizing would make
+an intermediate photo larger than BUDGET, as for a strip of 20,000 x 1 pixels, only the visible part is resampled. That
+differs by rounding where it enlarges, and by a little more where it shrinks, because it averages whole pixels first.
 
-A model that takes pictures of any shape (zoo/families/naflexvit.py) is shown all of each, cut into patches:
+A model that takes images of any shape (zoo/families/naflexvit.py) sees each photo whole, cut into patches:
 
-    PIL images -> each resized, as many patches as the budget allows -> patches, where they stand, which are padding
+    photos -> each resized to as many patches as the budget allows -> patches, their positions, which are padding
 """
 
 import math
@@ -23,9 +23,9 @@ from torch import Tensor
 from zoo.catalogue import Checkpoint
 from zoo.layers.embed import patchify
 
-BUDGET = 2**24  # pixels of a picture that is made on the way
-LONGEST = 2**20  # side of a picture: PIL's table of filter weights takes 32 bytes for each of its pixels
-REDUCING_GAP = 3.0  # beyond the budget, average whole pixels until the picture is this many times too large
+BUDGET = 2**24  # pixels of an intermediate photo
+LONGEST = 2**20  # side of a photo: PIL's table of filter weights takes 32 bytes for each pixel along it
+REDUCING_GAP = 3.0  # beyond the budget, average whole pixels until the photo is this many times too large
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 DEEP_MODES = ("I", "F")  # more than 8 bits a channel: a plain conversion would clip them
 
@@ -34,13 +34,13 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class View:
-    """The region of a picture that a model sees, in even steps: its pixel j spans [left + j * dx, left + (j + 1) * dx).
+    """The region of a photo that a model sees; pixel j of the image spans [left + j * dx, left + (j + 1) * dx).
 
-    The region may reach beyond the picture: there the model sees padding.
+    The region may reach beyond the photo: there the model sees padding.
     """
 
-    size: Size  # height and width of what the model sees, in its pixels
-    left: float  # the region, in pixels of the original picture
+    size: Size  # height and width of the image, in its own pixels
+    left: float  # the region, in pixels of the photo
     top: float
     right: float
     bottom: float
@@ -52,7 +52,7 @@ class View:
 
 @dataclass(frozen=True)
 class _Plan:
-    """The picture is resized to (width, height); the crop's corner lies at (left, top) of that, outside if negative."""
+    """The photo is resized to (width, height); the crop's corner lies at (left, top) of that, outside if negative."""
 
     width: int
     height: int
@@ -61,15 +61,15 @@ class _Plan:
 
 
 def preprocess(image: Image.Image, checkpoint: Checkpoint, size: int | Size | None = None) -> Tensor:
-    """Picture -> (3, H, W) float32. `size` (side, or height and width) replaces the checkpoint's own.
+    """Photo -> image (3, H, W) float32. `size` (side, or height and width) replaces the checkpoint's own.
 
-    The picture should stand upright (PIL.ImageOps.exif_transpose). Raises ValueError for more than 8 bits a channel.
+    The photo should be upright (PIL.ImageOps.exif_transpose). Raises ValueError for more than 8 bits a channel.
     """
     return normalise(seen(image, checkpoint, size), checkpoint)
 
 
 def normalise(image: Image.Image, checkpoint: Checkpoint) -> Tensor:
-    """What `seen` gives -> (3, H, W) float32, in the checkpoint's own units."""
+    """The result of `seen` -> (3, H, W) float32, in the checkpoint's own units."""
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
     mean, std = (torch.tensor(v)[:, None, None] for v in (checkpoint.mean, checkpoint.std))
     return pixels.float().div_(255).sub_(mean).div_(std)
@@ -78,10 +78,10 @@ def normalise(image: Image.Image, checkpoint: Checkpoint) -> Tensor:
 def preprocess_native(
     images: Sequence[Image.Image], checkpoint: Checkpoint, tokens: int | None = None, patch: int = 16
 ) -> dict[str, Tensor]:
-    """Pictures of any shapes -> one batch that keeps their aspect ratios, of at most `tokens` patches each.
+    """Photos of any shapes -> one batch that keeps their aspect ratios, of at most `tokens` patches each.
 
-    `patches` (B, tokens, patch * patch * 3) float32, each picture's by rows, then zeros; `patch_coord` (B, tokens, 2),
-    row and column; `patch_valid` (B, tokens), False at padding. The budget is what fills checkpoint.size unless given.
+    `patches` (B, tokens, patch * patch * 3) float32, each photo's by rows, then zeros; `patch_coord` (B, tokens, 2),
+    row and column; `patch_valid` (B, tokens), False at padding. `tokens` is what fills checkpoint.size unless given.
     Bit-equal to timm's evaluation transform and collator for NaFlexViT. Raises ValueError as `preprocess` does.
     """
     tokens = checkpoint.size[0] // patch * (checkpoint.size[1] // patch) if tokens is None else tokens
@@ -91,17 +91,17 @@ def preprocess_native(
     valid = torch.zeros(len(images), tokens, dtype=torch.bool)
     for i, image in enumerate(images):
         height, width = size_within(image.size, tokens, patch)
-        places = torch.cartesian_prod(torch.arange(height // patch), torch.arange(width // patch))
-        patches[i, : len(places)] = patchify(preprocess(image, whole, (height, width))[None], patch)[0]
-        coord[i, : len(places)] = places
-        valid[i, : len(places)] = True
+        positions = torch.cartesian_prod(torch.arange(height // patch), torch.arange(width // patch))
+        patches[i, : len(positions)] = patchify(preprocess(image, whole, (height, width))[None], patch)[0]
+        coord[i, : len(positions)] = positions
+        valid[i, : len(positions)] = True
     return {"patches": patches, "patch_coord": coord, "patch_valid": valid}
 
 
 def size_within(image_size: Size, tokens: int, patch: int = 16) -> Size:
-    """Height and width, multiples of `patch`, of the largest picture of this shape that makes at most `tokens` patches.
+    """Height and width, multiples of `patch`, of the largest image of this shape with at most `tokens` patches.
 
-    `image_size` is (width, height). Each side is rounded up to whole patches. Raises ValueError where one patch is
+    `image_size` is (width, height). Each side is rounded up to whole patches. Raises ValueError if one patch is
     already too many.
     """
 
@@ -109,7 +109,7 @@ def size_within(image_size: Size, tokens: int, patch: int = 16) -> Size:
         width, height = (max(1, math.ceil(side * ratio / patch)) for side in image_size)
         return height, width
 
-    # Halved until it is this close, as the reference does: an exact answer would sometimes be a patch larger.
+    # Bisected to this precision, as the reference does: an exact answer would sometimes be a patch larger.
     low, high = 1e-6, 100.0
     while high - low >= 1e-5:
         middle = (low + high) / 2
@@ -117,12 +117,12 @@ def size_within(image_size: Size, tokens: int, patch: int = 16) -> Size:
     rows, columns = grid(low)
     if rows * columns > tokens:
         width, height = image_size
-        raise ValueError(f"A picture of {width}x{height} cannot be shown in {tokens} patches: allow more.")
+        raise ValueError(f"A photo of {width}x{height} cannot be shown in {tokens} patches: allow more.")
     return rows * patch, columns * patch
 
 
 def view(image_size: Size, checkpoint: Checkpoint, size: int | Size | None = None) -> View:
-    """The region of a picture that the model sees. `image_size` is (width, height), as PIL's `image.size`."""
+    """The region of a photo that the model sees. `image_size` is (width, height), as PIL's `image.size`."""
     height, width = _pair(size or checkpoint.size)
     plan = _plan(image_size, checkpoint, (height, width))
     dx, dy = image_size[0] / plan.width, image_size[1] / plan.height
@@ -131,9 +131,9 @@ def view(image_size: Size, checkpoint: Checkpoint, size: int | Size | None = Non
 
 
 def seen(image: Image.Image, checkpoint: Checkpoint, size: int | Size | None = None) -> Image.Image:
-    """The RGB picture that the model sees, before its colours are normalised."""
+    """The image that the model sees, in RGB, before its colours are normalised."""
     if image.mode.startswith(DEEP_MODES):
-        raise ValueError(f"A picture of mode {image.mode!r} has more than 8 bits a channel. Scale it to 8 bits first.")
+        raise ValueError(f"A photo of mode {image.mode!r} has more than 8 bits a channel: scale it to 8 bits first.")
     image = image if image.mode == "RGB" else image.convert("RGB")
     height, width = _pair(size or checkpoint.size)
     plan = _plan(image.size, checkpoint, (height, width))
@@ -158,7 +158,7 @@ def _plan(image_size: Size, checkpoint: Checkpoint, size: Size) -> _Plan:
     if checkpoint.mode == "squash":
         width, height = W, H
     elif checkpoint.mode == "center" and H == W:
-        # The long side is rounded down here and to the nearest below: so does the reference.
+        # The long side is rounded down here and to the nearest integer below, as in the reference.
         width, height = (W, int(H * ih / iw)) if iw <= ih else (int(W * iw / ih), H)
     else:
         ratio = (max if checkpoint.mode == "border" else min)(ih / H, iw / W)
@@ -173,7 +173,7 @@ def _start(length: int, crop: int) -> int:
 def _resized_part(
     image: Image.Image, plan: _Plan, part: tuple[int, int, int, int], resample: Image.Resampling
 ) -> Image.Image:
-    """Resize the picture to the plan and cut `part` out. On the way PIL makes one of plan.width x image.height."""
+    """Resize the photo to the plan and cut `part` out. PIL's intermediate result is plan.width x image.height."""
     (iw, ih), whole = image.size, (plan.width, plan.height)
     if plan.width * max(plan.height, ih) <= BUDGET and max(iw, ih) <= LONGEST:
         resized = image if image.size == whole else image.resize(whole, resample)

@@ -4,16 +4,16 @@
         logits = model(x)
     seen.taps["cam"].value, seen.taps["cam"].cells, seen.attention[0].weights
 
-Families call `attention()` (or `attend()`), `layer_norm()` and `tap()`; with no probe open these cost nothing but a
-ContextVar read. A probe belongs to the thread that opened it and looks at one forward pass; the model is never touched,
+Families call `attention()` (or `attend()`), `layer_norm()` and `tap()`; without an open probe these cost only a
+ContextVar read. A probe belongs to the thread that opened it and looks at one forward pass; the model is never changed,
 and there is nothing to remove afterwards.
 """
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -27,7 +27,7 @@ STAGES = tuple(f"stage{i}" for i in range(1, 101))  # the taps after the stages,
 
 
 class Grid(NamedTuple):
-    """A token list: `prefix` tokens that stand for no place (class, registers), then height x width patches by rows."""
+    """A token list: `prefix` tokens without a position (class, registers), then height x width patches by rows."""
 
     prefix: int
     height: int
@@ -46,9 +46,9 @@ class Grid(NamedTuple):
 class Geometry:
     """Which tokens the queries and keys of an attention between positions are.
 
-    `q_index` (W, Q) and `k_index` (W, K) give, for each of W windows (1 where attention is global), each slot's
-    position in the token list that `q_grid` and `k_grid` describe; -1 is padding. A key that stands for m tokens, as
-    pooling makes it, lists them all: `k_index` (W, K, m). A token may sit in several windows, or ask in none.
+    `q_index` (W, Q) and `k_index` (W, K) give, for each of W windows (1 if attention is global), each slot's position
+    in the token list that `q_grid` and `k_grid` describe; -1 is padding. A key that stands for m tokens, as after
+    pooling, lists them all: `k_index` (W, K, m). A token may be in several windows, or be a query in none.
     """
 
     q_index: Tensor
@@ -62,15 +62,21 @@ class Geometry:
         index = torch.arange(grid.tokens)[None]
         return cls(index, index, grid, grid)
 
+    @classmethod
+    def one_query(cls, grid: Grid, start: int = 0) -> "Geometry":
+        """One query, which is no token of the grid, reads its tokens from `start` on."""
+        query, keys = torch.zeros(1, 1, dtype=torch.long), torch.arange(start, grid.tokens)[None]
+        return cls(query, keys, Grid(1, 0, 0), grid)
+
     @property
     def seats(self) -> Tensor:
-        """In how many slots each token asks. (Nq,)."""
+        """In how many slots each token is a query. (Nq,)."""
         asked = self.q_index[self.q_index >= 0]
         return torch.bincount(asked.flatten(), minlength=self.q_grid.tokens)
 
     @property
     def asks(self) -> Tensor:
-        """Which tokens ask at all; the others keep what they have. (Nq,) of booleans."""
+        """Which tokens are queries at all; the others keep what they have. (Nq,) of booleans."""
         return self.seats > 0
 
 
@@ -78,17 +84,17 @@ class Geometry:
 class AttentionRecord:
     """The matrix that multiplied the values: `weights` (B * W, heads, Q, K), image by image, window by window.
 
-    With no geometry the attention is between channels, (B, heads, C, C), which have no position in the image.
+    Without a geometry the attention is between channels, (B, heads, C, C), which have no position in the image.
     """
 
     layer: nn.Module
     weights: Tensor
     geometry: Geometry | None
-    cells: Cells | None = None  # where the keys' patches look, as far as the probe was told the image
+    cells: Cells | None = None  # where the keys' patches look, if the probe was given the image
 
     @property
     def between_positions(self) -> Geometry:
-        """The geometry, of a record that has one."""
+        """The geometry; a ValueError if the attention is between channels."""
         if self.geometry is None:
             raise ValueError("This attention is between channels: it has no geometry.")
         return self.geometry
@@ -98,10 +104,10 @@ class AttentionRecord:
         return self.weights.unflatten(0, (-1, self.between_positions.q_index.shape[0]))
 
     def pullback(self, mass: Tensor, head: int | None = None) -> Tensor:
-        """Carry mass from the tokens that ask to the tokens they read, by one head or all on average.
+        """Carry mass from the queries to the tokens that they read, by one head or by the mean of all.
 
-        (B, Nq) -> (B, Nk). A token that asks in several windows asks with an equal share of its mass in each. What
-        falls on padding leaves the image, and what lies on tokens that do not ask stays out: the result sums to less
+        (B, Nq) -> (B, Nk). A token that is a query in several windows has an equal share of its mass in each. Mass that
+        falls on padding leaves the image, and mass on tokens that are no queries is left out: the result sums to less
         than `mass` by that much.
         """
         g = self.between_positions
@@ -116,7 +122,7 @@ class AttentionRecord:
         return out.new_zeros(len(out), nk + 1).index_add_(1, slot, out.flatten(1))[:, :nk]
 
     def dense(self, image: int = 0) -> Tensor:
-        """Every token against every token, as `pullback` carries mass; zero where one does not see the other.
+        """Every token against every token, as `pullback` carries mass; zero if one does not see the other.
 
         -> (heads, Nq, Nk).
         """
@@ -134,13 +140,13 @@ class AttentionRecord:
 
 @dataclass
 class Tap:
-    """A feature tensor as the model had it, with what is needed to see it as an image."""
+    """A feature tensor as the model has it, with what is needed to see it as a map."""
 
     value: Tensor
     layout: Layout
     grid: Grid | None  # for NLC
     order: Tensor | None = None  # for NLC: which token, after the prefix, is the patch in each row and column
-    cells: Cells | None = None  # where its cells look, as far as the probe was told the image
+    cells: Cells | None = None  # where its cells look, if the probe was given the image
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -152,7 +158,7 @@ class Tap:
         return self.value.shape[start], self.value.shape[start + 1]
 
     def as_map(self, value: Tensor | None = None) -> Tensor:
-        """See this tensor, or one of its shape such as its gradient, as an image. -> (B, C, H, W)."""
+        """See this tensor, or one of its shape such as its gradient, as a map. -> (B, C, H, W)."""
         x = self.value if value is None else value
         if self.layout == "NCHW":
             return x
@@ -166,7 +172,7 @@ class Tap:
 
 @dataclass
 class Probe:
-    """What one forward pass showed."""
+    """What one forward pass recorded."""
 
     wanted: Collection[str] = ()
     keep: Callable[[int, Tensor], Tensor] | None = None
@@ -175,18 +181,17 @@ class Probe:
     cells: dict[str | int, Cells | None] = field(default_factory=dict)  # by tap, and by number of attention layer
     taps: dict[str, Tap] = field(default_factory=dict)
     attention: list[AttentionRecord] = field(default_factory=list)
-    layers: int = 0  # of attention that were passed
+    layers: int = 0  # of attention so far
 
     def locate(self, name: str | int, x: Tensor, shape: tuple[int, int]) -> None:
-        """Note where the cells of a tensor look, seen as a grid of `shape`."""
+        """Note where the cells of a tensor look, as a grid of `shape`."""
         if self.follow is not None:
             found = self.follow.of(x) if min(shape) else None
             self.cells[name] = found and found.regrid(shape)
 
 
-# Cells follow from a model's structure and the image's size alone: the first look at a size notes them for the others.
+# Cells depend only on a model's structure and the image's size: the first pass at a size records them for the others.
 _CELLS: WeakKeyDictionary[nn.Module, dict[tuple[int, int], dict[str | int, Cells | None]]] = WeakKeyDictionary()
-
 
 _PROBE: ContextVar[Probe | None] = ContextVar("zoo_probe", default=None)
 _FREEZE_NORM: ContextVar[bool] = ContextVar("zoo_freeze_norm", default=False)
@@ -206,12 +211,12 @@ def probe(
     attention: Callable[[int, Tensor], Tensor] | None = None,
     gradient: bool = False,
 ) -> Iterator[Probe]:
-    """Record the named taps, and attention if asked, of the one forward pass run inside.
+    """Record the named taps, and attention if asked for, of the one forward pass inside.
 
-    Given the model and the image that it is called with, what is recorded knows where its cells look (zoo/cells.py).
-    `attention` is called with the number of the layer, from 0, and its weights (B * W, heads, Q, K); what it gives is
-    recorded. `whole` keeps all, which a large model may have no memory for: a mean over heads is often enough.
-    With `gradient`, recorded tensors can be differentiated against. If nothing before them needs a gradient (frozen
+    Given the model and its input image, records also say where their cells look (zoo/cells.py). `attention` is called
+    with the number of the layer, from 0, and its weights (B * W, heads, Q, K); what it returns is recorded. `whole`
+    keeps everything, which may need too much memory in a large model: a mean over heads is often enough. With
+    `gradient`, recorded tensors can be differentiated against. If nothing before them needs a gradient (frozen
     parameters, a plain image), the graph starts there, so that a gradient costs only the layers after the tap.
     """
     seen = Probe(taps, attention, gradient)
@@ -221,38 +226,33 @@ def probe(
         known = _CELLS.setdefault(model, {})
         seen.cells = known.get(size, {})
         seen.follow = None if seen.cells else Follow(image)
-    token = _PROBE.set(seen)
-    try:
-        with seen.follow or nullcontext():
-            yield seen
-        if any(seen.cells.values()):  # the whole pass was followed
-            known[size] = seen.cells
-    finally:
-        _PROBE.reset(token)
+    with _during(_PROBE, seen), seen.follow or nullcontext():
+        yield seen
+    if any(seen.cells.values()):  # the whole pass was followed
+        known[size] = seen.cells
 
 
-@contextmanager
-def frozen_norm() -> Iterator[None]:
+def frozen_norm() -> AbstractContextManager[None]:
     """Treat each layer norm's deviation as a constant when differentiating.
 
-    A layer norm does not change when its input is scaled, so gradient x input sums to zero in front of it. With the
-    deviation held fixed it is linear, and the sum is the logit less a constant (Ali et al. 2022, arXiv:2202.07304).
+    Scaling a layer norm's input does not change its output, so gradient x input sums to zero before it. With the
+    deviation held fixed it is linear, and the sum is the logit minus a constant (Ali et al. 2022, arXiv:2202.07304).
     """
-    token = _FREEZE_NORM.set(True)
-    try:
-        yield
-    finally:
-        _FREEZE_NORM.reset(token)
+    return _during(_FREEZE_NORM, True)
+
+
+def frozen_attention() -> AbstractContextManager[None]:
+    """Treat attention weights as constants when differentiating: attention is then linear in its values (as above)."""
+    return _during(_FREEZE_ATTENTION, True)
 
 
 @contextmanager
-def frozen_attention() -> Iterator[None]:
-    """Treat attention weights as constants when differentiating: attention is then linear in its values (as above)."""
-    token = _FREEZE_ATTENTION.set(True)
+def _during(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    token = variable.set(value)
     try:
         yield
     finally:
-        _FREEZE_ATTENTION.reset(token)
+        variable.reset(token)
 
 
 def _leaf(x: Tensor, seen: Probe) -> Tensor:
@@ -261,10 +261,10 @@ def _leaf(x: Tensor, seen: Probe) -> Tensor:
 
 
 def tap(name: str, x: Tensor, layout: Layout, grid: Grid | None = None, order: Tensor | None = None) -> Tensor:
-    """Mark x as a place to look at; give it back, as a new tensor when it is recorded.
+    """Mark x as a tensor to look at and return it, as a copy if it is recorded.
 
-    `order` (H * W,) is for tokens that do not lie in the grid's rows: the position of each patch among the tokens after
-    the prefix. Raises ValueError for a name that this pass has used already.
+    `order` (H * W,) is for tokens that are not in the order of the grid's rows: the position of each patch among the
+    tokens after the prefix. Raises ValueError for a name that this pass has already used.
     """
     seen = _PROBE.get()
     if seen is None:
@@ -273,10 +273,10 @@ def tap(name: str, x: Tensor, layout: Layout, grid: Grid | None = None, order: T
     if name not in seen.wanted:
         return x
     if name in seen.taps:
-        raise ValueError(f"The tap {name!r} is named twice in one forward pass: give each place a name of its own.")
+        raise ValueError(f"The tap {name!r} is named twice in one forward pass: give each tap a name of its own.")
     x = _leaf(x, seen)
     seen.taps[name] = Tap(x, layout, grid, order, seen.cells.get(name))
-    return x.clone()  # so that no later in-place layer can change what was recorded
+    return x.clone()  # so that no in-place layer after it can change what was recorded
 
 
 def attend(
@@ -287,10 +287,10 @@ def attend(
     geometry: Callable[[], Geometry] | None,
     fast: Callable[[], Tensor] | None = None,
 ) -> Tensor:
-    """weights() v, for attention whose weights come from anywhere. (B, h, Q, K), (B, h, K, d) -> (B, h, Q, d).
+    """weights() v, for attention weights of any kind. (B, h, Q, K), (B, h, K, d) -> (B, h, Q, d).
 
-    All attention in the zoo goes through here. `layer` is the module that asks; `geometry` is called only when somebody
-    looks, and is None for attention between channels; `fast` gives the same result in a way that shows no weights.
+    All attention in the zoo goes through here. `layer` is the calling module; `geometry` is called only if a probe is
+    open, and is None for attention between channels; `fast` gives the same result without showing its weights.
     """
     seen, frozen = _PROBE.get(), _FREEZE_ATTENTION.get()
     if seen is not None:
@@ -324,8 +324,8 @@ def attention(
 ) -> Tensor:
     """softmax(q k^T * scale + bias) v. (B, h, Q, d), (B, h, K, d), (B, h, K, d) -> (B, h, Q, d).
 
-    `mix_pre` and `mix_post` mix heads before and after the softmax (talking heads). `fused` gives the same result in a
-    faster way that shows no weights, where PyTorch's own does not fit. `scale` is 1/sqrt(d) unless given.
+    `mix_pre` and `mix_post` mix heads before and after the softmax (talking heads). `fused` gives the same result
+    faster, without showing its weights, where PyTorch's own attention does not fit. `scale` is 1/sqrt(d) unless given.
     """
 
     def weights() -> Tensor:
@@ -345,7 +345,7 @@ def attention(
 
 
 def held(deviation: Tensor) -> Tensor:
-    """Give a norm's deviation back: as a constant inside `frozen_norm`."""
+    """Return a norm's deviation, as a constant inside `frozen_norm`."""
     return deviation.detach() if _FREEZE_NORM.get() else deviation
 
 

@@ -1,4 +1,4 @@
-"""Every variant by name: `create("convnext_tiny")`. A family says what it has by calling `register`."""
+"""Every variant by name: `create("convnext_tiny")`. Each family file lists its own by calling `register`."""
 
 import difflib
 import fnmatch
@@ -20,13 +20,13 @@ def register(model: type[Backbone], variants: dict[str, Any]) -> None:
     """Tie each variant's name to its class and to the config that makes it."""
     for name, cfg in variants.items():
         if name in _VARIANTS:
-            raise ValueError(f"{name} is registered twice")
+            raise ValueError(f"{name} is registered twice: give one of the two another name.")
         _VARIANTS[name] = model, cfg
 
 
 @cache
 def _import_families() -> dict[str, Path]:
-    """Import every family; give the file of each variant, which is the one whose VARIANTS names it."""
+    """Import every family and map each variant to its file, the one whose VARIANTS lists it."""
     paths = sorted((Path(__file__).parent / "families").glob("[a-z]*.py"))
     return {name: path for path in paths for name in importlib.import_module(f"zoo.families.{path.stem}").VARIANTS}
 
@@ -38,31 +38,31 @@ def names(pattern: str = "*") -> list[str]:
 
 
 def variant(name: str) -> tuple[type[Backbone], Any]:
-    """Look up the class and the config behind a name; a KeyError names the nearest ones there are."""
+    """Look up the class and the config behind a name; a KeyError suggests similar names."""
     if name not in _VARIANTS:
         _import_families()
     if name not in _VARIANTS:
         near = ", ".join(difflib.get_close_matches(name, _VARIANTS, 3))
-        raise KeyError(f"There is no architecture {name!r} here." + (f" Near it: {near}." if near else ""))
+        raise KeyError(f"There is no architecture {name!r}" + (f": similar names are {near}." if near else "."))
     return _VARIANTS[name]
 
 
 def source(name: str) -> Path:
-    """Find the family file that has the variant, which need not be that of its class: SigLIP's class is ViT's."""
+    """Find the family file that lists the variant; its class may live in another file: SigLIP uses ViT's."""
     variant(name)
     return _import_families()[name]
 
 
 def create(name: str, **overrides: Any) -> Backbone:
-    """Build a variant with fresh weights, in eval mode; `overrides` replace fields of its config."""
+    """Build a variant with random weights, in eval mode; `overrides` replace fields of its config."""
     model, cfg = variant(name)
     return model(replace(cfg, **overrides)).eval()
 
 
 def create_from(name: str, state_dict: dict[str, Tensor], **overrides: Any) -> Backbone:
-    """Build a variant on a checkpoint's own tensors: no fresh weights are made and none are copied.
+    """Build a variant on a checkpoint's own tensors: no random weights are drawn and no tensor is copied.
 
-    What the tensors say (number of classes, picture size) goes before the variant's defaults, `overrides` before both.
+    What the tensors say (number of classes, image size) replaces the variant's defaults; `overrides` replace both.
     """
     model, cfg = variant(name)
     with torch.device("meta"):

@@ -1,6 +1,6 @@
 """From a checkpoint's file to a model that holds its weights: file -> tensors by key -> the architecture.
 
-Whatever goes wrong is a WeightsError: one sentence that says what happened and what to do.
+Every failure is a WeightsError: one sentence that says what happened and what to do.
 """
 
 import pickle
@@ -22,17 +22,17 @@ from zoo.memory import shortage
 from zoo.registry import create, create_from, variant
 
 _NESTS = "state_dict_ema", "model_ema", "state_dict", "model", "module", "encoder"  # averaged weights first
-_FOREIGN = RuntimeError, LookupError, ValueError, TypeError, AttributeError  # what another model's file may lead to
+_FOREIGN = RuntimeError, LookupError, ValueError, TypeError, AttributeError  # what another model's file may raise
 
 
 def load(checkpoint: str | Checkpoint, *, progress: Progress | None = None, **overrides: Any) -> Backbone:
     """Load a checkpoint into its architecture: eval mode, float32, parameters frozen; `overrides` go to the config.
 
-    A file on this machine is taken without asking the network; `progress` hears of a download's bytes. A WeightsError
-    says that the name is unknown, or that the file cannot be had, does not fit, or is more than the memory holds.
+    A file on this machine is used without asking the network; `progress` is told the bytes of a download. Raises
+    WeightsError if the name is unknown, or if the file is unavailable, does not fit, or needs too much memory.
     """
     row = row_of(checkpoint)
-    _variant(row.architecture)  # before a download in vain
+    _variant(row.architecture)  # before a useless download
     path = local(row)
     if path is None:
         filename, size = remote(row)
@@ -59,16 +59,16 @@ def read(path: str | Path) -> dict[str, Tensor]:
             found = safetensors.torch.load_file(path)
         else:
             found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
+    except Exception as error:  # a damaged pickle can raise any error
         raise WeightsError(_unreadable(path, error)) from error
     state = _tensors(found)
     if not state:
-        raise WeightsError(f"{path} holds no weights by name: choose a file that was saved from a state dict.")
+        raise WeightsError(f"{path} holds no named weights: choose a file that was saved from a state dict.")
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
 
 
 def memory_needed(path: str | Path) -> int:
-    """Bytes of memory that a file's weights fill in float32; for a pickle, at least."""
+    """Bytes of memory that a file's weights take in float32; for a pickle, a lower bound."""
     path = Path(path)
     try:
         if path.suffix != ".safetensors":
@@ -92,7 +92,7 @@ def _variant(architecture: str) -> tuple[type[Backbone], Any]:
 
 
 def _tensors(found: Any) -> dict[str, Tensor]:
-    """Find the state dict in what a training script saved beside it."""
+    """Find the state dict among what a training script saved with it."""
     if not isinstance(found, dict):
         return {}
     found = next((found[nest] for nest in _NESTS if isinstance(found.get(nest), dict)), found)
@@ -106,13 +106,13 @@ def _unreadable(path: Path, error: Exception) -> str:
     if not path.is_file():
         return f"There is no file {path}: check the path."
     if isinstance(error, PermissionError):
-        return f"{path} may not be read: ask for the right to read it."
+        return f"{path} may not be read: ask for permission to read it."
     code = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
     if code:
         return f"{path} holds code ({code[1]}), which is never run: get the weights as safetensors."
     if Path(constants.HF_HUB_CACHE) in path.parents:  # models--ORG--NAME/snapshots/REVISION/FILE
         return f"{path} is damaged: delete the folder {path.parents[2]} and load it again."
-    return f"{path} is damaged: delete it and get it again."
+    return f"{path} is damaged: delete it and download it again."
 
 
 def _build(name: str, architecture: str, path: Path, **overrides: Any) -> Backbone:
@@ -124,12 +124,12 @@ def _build(name: str, architecture: str, path: Path, **overrides: Any) -> Backbo
         built = create_from(architecture, state, **overrides)
     except _FOREIGN as error:
         how = _misfit(architecture, state, overrides) or first_line(error)
-        raise WeightsError(f"{name} does not fit {architecture}: {how}; choose what it was trained as.") from error
+        raise WeightsError(f"{name} does not fit {architecture}: {how}; choose its own architecture.") from error
     return built.requires_grad_(False)
 
 
 def _misfit(architecture: str, state: dict[str, Tensor], overrides: dict[str, Any]) -> str | None:
-    """Say in one clause how a state dict differs from what the architecture asks for; None where it does not."""
+    """Say in one clause how a state dict differs from the architecture's own; None if it does not."""
     model, cfg = variant(architecture)
     try:
         with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""Jobs as the tests bring them to an engine of this machine."""
+"""Jobs for the tests, and an engine to run them."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""The checkpoints that come with the zoo, and what happens when somebody spoils one."""
+"""The checkpoints that come with the zoo, and what happens when a file is damaged."""
 
 import hashlib
 import shutil
@@ -35,14 +35,14 @@ def change_one_byte(file):
 
 @pytest.fixture
 def bundle(tmp_path, monkeypatch):
-    """A copy of the bundle that may be spoiled."""
+    """A copy of the bundle that a test may damage."""
     copy = shutil.copytree(catalogue.BUNDLED, tmp_path / "bundled")
     monkeypatch.setattr(catalogue, "BUNDLED", copy)
     return copy
 
 
 @pytest.mark.parametrize("spoil", [delete, truncate, change_one_byte])
-def test_a_spoiled_file_is_named_and_the_others_go_on(bundle, spoil):
+def test_a_damaged_file_is_named_and_the_others_still_work(bundle, spoil):
     file = bundle / f"{BEST}.safetensors"
     spoil(file)
     ran = LocalEngine()

@@ -1,4 +1,4 @@
-"""What the page can ask for, asked without a page."""
+"""The engine's answers, without a page."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def test_search_by_words_glob_and_expression():
     assert len(engine.search("")) == 50
 
 
-def test_a_broken_expression_is_a_sentence():
+def test_a_broken_expression_is_refused_with_a_sentence():
     with pytest.raises(engine.EngineError, match="not a regular expression"):
         engine.search("/(/")
 
@@ -34,7 +34,7 @@ def test_what_works_offline_comes_first():
     assert bundled == sorted(bundled, reverse=True)
 
 
-def test_store_keeps_to_its_bytes_and_drops_the_oldest():
+def test_the_store_keeps_its_limit_and_drops_the_oldest():
     loaded = []
 
     def load(name):
@@ -51,14 +51,14 @@ def test_store_keeps_to_its_bytes_and_drops_the_oldest():
 
 
 class Greedy(torch.nn.Linear):
-    """Asks for more memory than any machine has, once it has seen a picture."""
+    """Requests more memory than any machine has when it sees an image."""
 
     def forward(self, x):
         return x.new_empty(1 << 60)
 
 
 @pytest.mark.parametrize("kind", ["look", "time"])
-def test_memory_that_runs_out_is_a_sentence_and_the_next_model_has_room(kind):
+def test_running_out_of_memory_is_a_sentence_and_empties_the_store(kind):
     ran = LocalEngine()
     ran.store = Store({"resnet18": Greedy(1, 1).eval(), "resnet34": zoo.create("resnet34")}.__getitem__)
     ran.store.get("resnet34")
@@ -93,41 +93,41 @@ def test_photos_of_any_shape_fit_the_page():
     assert {size: fit_page(Image.new("RGB", size)).size for size in sizes} == sizes
 
 
-def test_a_method_that_a_model_lacks_is_a_note_and_the_guesses_stay():
+def test_a_method_that_a_model_does_not_allow_gives_a_note_in_place_of_a_map():
     (found,) = look(Request("resnet18", "rollout"), [PHOTO])
     assert found.map is None
     assert found.notes == ["There is no attention to show: it is made of convolutions alone."]
 
 
-def test_features_are_drawn_in_colours_that_photos_share():
+def test_photos_share_the_colours_of_features():
     photos = [PHOTO, PHOTO.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
     looks = look(Request("test_vit2", "pca", together=True), photos)
     assert decode(looks[0].map.layer).getbands() == ("R", "G", "B", "A")
-    assert looks[0].map.layer == looks[1].map.layer  # one colour everywhere, mirrored
+    assert looks[0].map.layer == looks[1].map.layer  # the photos have one colour, so a mirrored one is equal
 
 
-def test_a_map_is_tried_beside_controls():
+def test_a_map_is_evaluated_against_controls():
     colours = [(200, 40, 40), (40, 200, 40), (40, 40, 200), (200, 200, 40)]
     photos = [Image.new("RGB", (40, 40), colour) for colour in colours]
     found = ENGINE.perform(Job("evaluate", Request("resnet20_cifar"), tuple(map(photo, photos))))
     assert list(found.figures) == ["grad_cam", "random", "centre", "edges"]
     assert -1 <= found.correlation <= 1
-    assert found.mosaic is None  # four classes are wanted, and random weights guess one
+    assert found.mosaic is None  # it needs four classes, and random weights guess one
 
 
-def test_unknown_names_say_what_is_near():
+def test_an_unknown_name_is_refused_with_similar_names():
     with pytest.raises(engine.EngineError, match="resnet50"):
         engine.recipe("resnet5O")
     with pytest.raises(engine.EngineError, match="a1_in1k"):
         engine.recipe("resnet50.a1_in1")
 
 
-def test_a_clicked_place_is_asked_about_in_the_crop():
-    """The model sees the middle 160 x 160 of 168 x 253, which the photo becomes: 4 rows less at the top."""
+def test_a_clicked_place_is_converted_to_one_in_the_crop():
+    """The photo is resized to 168 x 253, and the model sees the middle 160 x 160: 4 rows at the top are cut off."""
     photos = [PHOTO, PHOTO.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
     clicked = (1, (0.25, 0.5))
     looks = look(Request("test_vit2", "attention", clicked=clicked), photos)
-    for found in looks:  # every photo is asked at the same place
+    for found in looks:  # every photo is asked about the same place
         assert found.asking == pytest.approx((0.25, 0.5))
         assert found.map.facts["query"] == pytest.approx(((0.25 * 168 - 4) / 160, 0.5), abs=0.001)
     alike = look(Request("test_vit2", "similarity", clicked=clicked), photos)

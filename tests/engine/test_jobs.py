@@ -1,4 +1,4 @@
-"""Jobs of the engine of this machine: bytes in, bytes out; what is cancelled, what is refused, what is told."""
+"""Jobs of the local engine: bytes in, bytes out; cancellation, refusals and events."""
 
 import asyncio
 import io
@@ -48,7 +48,7 @@ def test_the_answer_is_what_explain_and_the_zoo_give():
     assert images.decode(found.seen).convert("RGB").tobytes() == seen(image, row).tobytes()
 
 
-def test_what_goes_through_the_door_can_be_pickled():
+def test_jobs_events_answers_and_errors_can_be_pickled():
     jobs = [QUICK, SLOW, Job("evaluate", QUICK.request, QUICK.photos), Job("time", QUICK.request, seconds=0.1)]
     for job in jobs:
         there = pickle.loads(pickle.dumps(job))
@@ -83,7 +83,7 @@ def test_what_must_be_exact_is_encoded_without_loss(mode):
     assert np.array_equal(np.where(seen, back, 0), np.where(seen, noise, 0))
 
 
-def test_a_bad_photo_is_a_sentence_in_its_place_and_spoils_no_other():
+def test_an_unreadable_photo_is_a_sentence_and_does_not_affect_the_others():
     job = Job("look", QUICK.request, (BROKEN, photo(RED), Photo("empty.png", b"")))
     first, second, third = ENGINE.perform(job).photos
     assert first.startswith("'broken.jpg' is damaged or no")
@@ -94,10 +94,10 @@ def test_a_bad_photo_is_a_sentence_in_its_place_and_spoils_no_other():
 
 
 def test_photos_that_are_all_bad_need_no_model():
-    fresh = LocalEngine()
-    (only,) = fresh.perform(Job("look", QUICK.request, (BROKEN,))).photos
+    ran = LocalEngine()
+    (only,) = ran.perform(Job("look", QUICK.request, (BROKEN,))).photos
     assert "damaged" in only
-    assert not fresh.store.models
+    assert not ran.store.models
 
 
 def test_a_click_counts_the_photos_that_cannot_be_read():
@@ -121,14 +121,14 @@ def test_a_click_counts_the_photos_that_cannot_be_read():
         (Job("evaluate", Request("resnet20_cifar", "pca"), QUICK.photos), "no order of importance"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence_of_one_kind(monkeypatch, tmp_path, job, says):
+def test_a_job_that_cannot_be_done_raises_an_engine_error_with_a_sentence(monkeypatch, tmp_path, job, says):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(EngineError, match=says) as refused:
         events(ENGINE, job)
     assert str(pickle.loads(pickle.dumps(refused.value))) == str(refused.value)
 
 
-def test_what_was_not_foreseen_goes_to_the_log_and_its_visitor_gets_a_sentence(monkeypatch, caplog):
+def test_an_unexpected_error_is_logged_and_the_visitor_gets_a_sentence(monkeypatch, caplog):
     def broken(*args):
         raise ZeroDivisionError("by hand")
 
@@ -138,7 +138,7 @@ def test_what_was_not_foreseen_goes_to_the_log_and_its_visitor_gets_a_sentence(m
     assert "by hand" in caplog.text
 
 
-def test_steps_rise_and_the_answer_comes_last():
+def test_reported_progress_never_decreases_and_the_answer_comes_last():
     *told, last = events(ENGINE, SLOW)
     assert isinstance(last, Looks)
     steps = [event for event in told if isinstance(event, Step) and event.total]
@@ -146,7 +146,7 @@ def test_steps_rise_and_the_answer_comes_last():
     assert {step.doing for step in steps} <= {"Looking"}
 
 
-def test_an_evaluation_of_a_slow_method_gives_way_in_its_maps_and_in_their_measuring():
+def test_an_evaluation_of_a_slow_method_reports_steps_for_its_maps_and_for_their_figures():
     told = []
     ENGINE.perform(Job("evaluate", SLOW.request, SLOW.photos), told.append)
     totals = [step.total for step in told]
@@ -154,7 +154,7 @@ def test_an_evaluation_of_a_slow_method_gives_way_in_its_maps_and_in_their_measu
 
 
 class Gate:
-    """A step of `job` in `ran` that waits until it is opened."""
+    """Holds the first step of SLOW in the engine `ran` until `opened` is set."""
 
     def __init__(self, monkeypatch, ran):
         self.reached, self.opened, self.open_again = threading.Event(), threading.Event(), ran._compute
@@ -192,7 +192,7 @@ def test_a_quick_job_overtakes_a_slow_one(monkeypatch):
     assert ended == ["quick", "slow"]
 
 
-def test_who_waits_hears_so_and_closing_frees_the_device_at_the_next_step(monkeypatch):
+def test_a_waiting_job_is_told_and_closing_frees_the_device_at_the_next_step(monkeypatch):
     monkeypatch.setattr(local, "BEAT", 0.05)
     ran = LocalEngine()
     gate = Gate(monkeypatch, ran)
@@ -212,7 +212,7 @@ def test_who_waits_hears_so_and_closing_frees_the_device_at_the_next_step(monkey
     assert ran.schedule._holder is None
 
 
-def test_a_closed_job_gives_no_step_more():
+def test_a_stopped_job_sends_no_more_steps():
     told = []
 
     def stop_at_three(event):
@@ -252,7 +252,7 @@ def test_jobs_that_are_slow():
     assert Job("time", QUICK.request).slow
 
 
-def test_a_timing_is_known_for_an_hour_and_measured_anew_when_seconds_are_named():
+def test_a_timing_is_kept_for_an_hour_and_measured_again_if_seconds_are_given():
     now = [0.0]
     ran = LocalEngine()
     ran.timings._clock = lambda: now[0]
@@ -265,8 +265,8 @@ def test_a_timing_is_known_for_an_hour_and_measured_anew_when_seconds_are_named(
     assert ran.perform(Job("time", QUICK.request, seconds=None)) is not anew
 
 
-def test_what_others_take_between_two_passes_is_not_measured():
-    """Told that others go first for half a second, again and again, a timing of 0.5 s keeps its number of passes."""
+def test_the_time_that_other_jobs_take_between_two_passes_is_not_counted():
+    """Interrupted for half a second again and again, a timing of 0.7 s keeps its number of passes."""
     waited = 0.0
 
     def slow_told(event):
@@ -282,7 +282,7 @@ def test_what_others_take_between_two_passes_is_not_measured():
 
 
 class Spaces:
-    """ZeroGPU, as far as an engine sees it: what goes in and out of a call is pickled."""
+    """ZeroGPU as the engine sees it: arguments and results of a call are pickled."""
 
     @staticmethod
     def GPU(duration):  # noqa: N802
@@ -297,7 +297,7 @@ class Spaces:
         return lend
 
 
-def test_on_zerogpu_answers_and_sentences_come_out_of_its_process(monkeypatch):
+def test_on_zerogpu_answers_and_errors_come_out_of_its_process(monkeypatch):
     monkeypatch.setattr(zerogpu, "spaces", Spaces)
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
     ran = LocalEngine()
@@ -309,7 +309,7 @@ def test_on_zerogpu_answers_and_sentences_come_out_of_its_process(monkeypatch):
         ran.perform(Job("evaluate", QUICK.request, QUICK.photos))
 
 
-def test_the_archive_of_a_map_holds_what_was_found():
+def test_the_archive_of_a_map_holds_its_values_facts_and_layer():
     (found,) = look(Request("test_vit2"), [RED])
     with zipfile.ZipFile(io.BytesIO(engine.archive(found))) as kept:
         assert sorted(kept.namelist()) == ["map.json", "map.npy", "map.png", "overlay.png"]

@@ -1,4 +1,4 @@
-"""The statistics, the budget and the wording of a timing; never how fast this machine is."""
+"""The statistics, the time budget and the wording of a timing, but not how fast this machine is."""
 
 import platform
 from pathlib import Path
@@ -14,7 +14,7 @@ TIMING = Timing("AMD EPYC", "float32", 1, 224, 224, 2, 3, 100, 68.21, 70.07, 120
 
 
 class Clock:
-    """A clock that stands still but while a Model works."""
+    """A clock that moves only while a Model runs."""
 
     def __init__(self):
         self.now = 0.0
@@ -24,7 +24,7 @@ class Clock:
 
 
 class Model(nn.Module):
-    """Takes as many seconds of the clock as it is told; the last figure goes on."""
+    """Each pass takes the given seconds of the clock; the last figure repeats."""
 
     def __init__(self, clock: Clock, *seconds: float):
         super().__init__()
@@ -61,13 +61,13 @@ def test_summary(times, median, p90):
     assert summary(list(times)) == (median, p90)
 
 
-def test_figures_of_a_known_course():
+def test_figures_of_known_times():
     timing, model = timed(9.0, 0.5, 0.25, *[0.125] * 5, *[0.25] * 5, seconds=60, min_runs=10, max_runs=10)
     assert (timing.first_ms, timing.median_ms, timing.p90_ms) == (9000, 187.5, 250)
     assert (timing.warmups, timing.n, model.calls) == (3, 10, 13)
 
 
-def test_batch_and_size_arrive():
+def test_batch_and_size_reach_the_model():
     timing, model = timed(0.5, seconds=1, batch=2)
     assert model.shape == (2, 3, 4, 6)
     assert (timing.batch, timing.height, timing.width) == (2, 4, 6)
@@ -77,12 +77,12 @@ def test_batch_and_size_arrive():
 @pytest.mark.parametrize(
     ("pass_seconds", "warmups", "n"),
     [
-        (1 / 1024, 3, 400),  # fast: the most runs
-        (1 / 64, 3, 189),  # the asked 3 seconds are 192 passes
+        (1 / 1024, 3, 400),  # fast: reaches the most runs
+        (1 / 64, 3, 189),  # 3 seconds are 192 passes
         (1 / 8, 3, 40),  # the least runs, in less than five times 3 seconds
         (1 / 2, 3, 27),  # five times 3 seconds are 30 passes
         (4.0, 1, 2),  # 12 seconds; a fourth pass would be past 15
-        (100.0, 1, 1),  # one of each whatever it takes
+        (100.0, 1, 1),  # always one of each
     ],
 )
 def test_budget(pass_seconds, warmups, n):
@@ -119,7 +119,7 @@ def test_dtype_is_the_models():
     assert measure(model, (8, 8), seconds=0.01, min_runs=1).dtype == "bfloat16"
 
 
-def test_randomness_is_left_alone():
+def test_timing_does_not_change_the_random_state():
     torch.manual_seed(0)
     before = torch.get_rng_state()
     timed(0.5)

@@ -1,4 +1,4 @@
-"""Whose turn it is: one job computes, quick ones go first between steps, and nobody waits for ever."""
+"""The schedule: one job computes, quick ones go first between steps, and none waits for ever."""
 
 import threading
 import time
@@ -9,18 +9,18 @@ import pytest
 from engine import schedule
 from engine.schedule import PATIENCE, Schedule
 
-SOON = 10.0  # seconds, after which a test fails
+SOON = 10.0  # seconds after which a test fails
 
 
 class Line:
-    """Jobs of a schedule, each in a thread of its own; `log` tells who computed which step, in order."""
+    """Jobs of a schedule, each in its own thread; `log` records which job made which step, in order."""
 
     def __init__(self):
         self.schedule, self.log, self.threads = Schedule(), [], []
         self.inside, self.most = 0, 0
 
     def start(self, name, slow, steps=1, before=lambda step: None, beat=lambda: None):
-        """Begin a job, and come back when it has its place in the line, or the device."""
+        """Start a job, and return when it is in the queue or has the device."""
         seen = len(self.log) + len(self.schedule._waiting)
 
         def compute():
@@ -50,12 +50,12 @@ def wait(condition):
         if condition():
             return
         time.sleep(0.002)
-    raise AssertionError("this did not come about")
+    raise AssertionError("the condition never became true")
 
 
 @contextmanager
 def held(line):
-    """Somebody has the device, until all that is started here stands in line."""
+    """A job holds the device until the jobs started here are in the queue."""
     go = threading.Event()
     line.start("first", False, before=lambda step: go.wait(SOON))
     yield
@@ -78,7 +78,7 @@ def test_quick_jobs_go_before_slow_ones_that_came_earlier():
     assert line.end() == ["first0", "quick0", "slow0"]
 
 
-def test_a_slow_job_lets_a_quick_one_run_whole_between_two_steps_and_goes_on():
+def test_a_slow_job_lets_a_quick_one_finish_between_two_steps():
     line = Line()
 
     def bring(step):
@@ -101,7 +101,7 @@ def test_a_slow_job_keeps_its_place_before_a_slow_one_that_came_later():
     assert line.end() == ["slow0", "quick0", "slow1", "later0"]
 
 
-def test_a_slow_job_makes_a_step_after_some_quick_ones_however_many_come():
+def test_a_slow_job_makes_a_step_after_patience_quick_ones():
     line = Line()
     with held(line):
         line.start("slow", slow=True, steps=2)
@@ -123,7 +123,7 @@ class EndedError(Exception):
     pass
 
 
-def test_who_waits_is_told_so_and_may_leave(monkeypatch):
+def test_a_waiting_job_hears_beats_and_may_leave(monkeypatch):
     monkeypatch.setattr(schedule, "BEAT", 0.01)
     line, beats = Line(), []
 
@@ -133,12 +133,12 @@ def test_who_waits_is_told_so_and_may_leave(monkeypatch):
             raise EndedError
 
     with held(line), pytest.raises(EndedError), line.schedule.turn(False, beat):
-        raise AssertionError("it never had its turn")
+        raise AssertionError("the job had its turn, but it should have left")
     line.start("next", slow=False)
     assert line.end() == ["first0", "next0"]
 
 
-def test_a_slow_job_that_leaves_while_others_go_first_takes_nothing_from_them(monkeypatch):
+def test_a_slow_job_that_leaves_while_another_computes_does_not_free_the_device(monkeypatch):
     monkeypatch.setattr(schedule, "BEAT", 0.01)
     line, go = Line(), threading.Event()
 
@@ -149,7 +149,7 @@ def test_a_slow_job_that_leaves_while_others_go_first_takes_nothing_from_them(mo
         line.start("quick", slow=False, steps=2, before=lambda step: go.wait(SOON))
         give_way()
     line.start("next", slow=False)
-    assert line.log == ["quick0"]  # it still has the device
+    assert line.log == ["quick0"]  # the quick job still has the device
     go.set()
     assert line.end() == ["quick0", "quick1", "next0"]
 

@@ -1,4 +1,4 @@
-"""Class activation maps against their papers' formulas, written again in numpy, and against two packages."""
+"""Class activation maps against their papers' formulas, rewritten in numpy, and against two packages."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_formula(method):
 
 
 @pytest.mark.parametrize("method", FORMULAS)
-def test_a_dead_channel_has_no_say(method):
+def test_a_dead_channel_has_no_effect(method):
     a, g = A.clone(), G.clone()
     a[:, 2], g[:, 3] = 0, 0
     kept = [0, 1, 4, 5]
@@ -73,7 +73,7 @@ def test_score_cam_is_the_papers_loop():
     assert told == [(0, 2), (1, 2)]  # 64 channels
 
 
-def test_score_cam_ends_when_it_is_told_to():
+def test_an_exception_from_progress_ends_score_cam():
     def stop(done, total):
         raise KeyboardInterrupt
 
@@ -93,7 +93,7 @@ def test_score_cam_ends_when_it_is_told_to():
     ],
 )
 def test_equal_to_the_grad_cam_package(method, theirs):
-    """On activations and gradients far above the 1e-6 and 1e-7 that the package adds to what it divides by."""
+    """On activations and gradients far above the 1e-6 and 1e-7 that the package adds to its denominators."""
     pytest.importorskip("tools.oracle", exc_type=ImportError)
     package = pytest.importorskip("pytorch_grad_cam")
     model = build("test_resnet")

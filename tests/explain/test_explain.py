@@ -1,4 +1,4 @@
-"""Maps against what they must be by arithmetic: identities, sums, geometry, and a model left as it was."""
+"""Maps against what arithmetic demands: identities, sums and geometry; and the model is not changed."""
 
 import threading
 
@@ -29,7 +29,7 @@ def cam_parts(model, x, tap="cam", target=3, frozen=False):
 
 
 @pytest.mark.parametrize("name", ["resnet32_cifar", "mobilenetv2_cifar", "test_resnet"])
-def test_behind_a_mean_grad_cam_is_the_class_activation_map(name):
+def test_before_a_mean_grad_cam_is_the_class_activation_map(name):
     model = build(name)
     logit, a, g = cam_parts(model, noise(name))
     linear = model.get_submodule(model.classifier_key)
@@ -41,7 +41,7 @@ def test_behind_a_mean_grad_cam_is_the_class_activation_map(name):
 
 
 @pytest.mark.parametrize("name", MEAN)
-def test_behind_a_mean_the_gradient_is_the_same_everywhere(name):
+def test_before_a_mean_the_gradient_is_the_same_everywhere(name):
     """So Grad-CAM and HiResCAM are one map."""
     model, x = build(name), noise(name)
     smooth, exact = (explain.explain(model, x, method).raw for method in ("grad_cam", "hires_cam"))
@@ -49,7 +49,7 @@ def test_behind_a_mean_the_gradient_is_the_same_everywhere(name):
 
 
 @pytest.mark.parametrize("name", ["convnext_cifar", "test_convnext", "test_vit2"])
-def test_before_a_norm_the_map_sums_to_nothing_unless_its_deviation_is_held(name):
+def test_before_a_norm_the_map_sums_to_almost_zero_unless_its_deviation_is_held_fixed(name):
     """A norm undoes any scaling of its input, but for its eps: gradient x input keeps the share eps / (var + eps)."""
     model = build(name)
     x = noise(name)
@@ -66,7 +66,7 @@ def test_before_a_norm_the_map_sums_to_nothing_unless_its_deviation_is_held(name
 
 
 @pytest.mark.parametrize("name", ["swin_cifar", "mixer_cifar"])
-def test_behind_a_norm_and_a_mean_the_map_sums_to_the_logit(name):
+def test_after_a_norm_and_before_a_mean_the_map_sums_to_the_logit(name):
     model = build(name)
     logit, a, g = cam_parts(model, noise(name))
     bias = model.get_submodule(model.classifier_key).bias[3]
@@ -74,7 +74,7 @@ def test_behind_a_norm_and_a_mean_the_map_sums_to_the_logit(name):
 
 
 @pytest.mark.parametrize("name", ["vit_cifar", "deit_tiny_distilled_patch16_224"])
-def test_behind_the_last_attention_no_patch_has_a_share_in_a_class_token(name):
+def test_after_the_last_attention_no_patch_contributes_to_a_class_token(name):
     model = build(name)
     last = f"stage{len(model.blocks)}"
     result = explain.explain(model, noise(name), "grad_cam", tap=last)
@@ -84,7 +84,7 @@ def test_behind_the_last_attention_no_patch_has_a_share_in_a_class_token(name):
 
 
 @pytest.mark.parametrize("name", WITH_ATTENTION)
-def test_looking_changes_no_number(name):
+def test_probing_does_not_change_the_logits(name):
     model, x = build(name), noise(name, batch=2)
     with torch.inference_mode():
         plain = model(x)
@@ -108,14 +108,14 @@ def test_rollout_is_the_dense_product(name):
 
 
 @pytest.mark.parametrize("name", WITH_ATTENTION)
-def test_rollout_loses_no_mass_but_what_it_reports(name):
+def test_rollout_loses_only_the_mass_that_it_reports(name):
     result = explain.explain(build(name), noise(name), "rollout")
     assert result.raw.min() >= 0
     reported = sum(int(w.split(" %")[0]) for w in result.notes if w[0].isdigit())
     assert result.raw.sum().item() == pytest.approx(1 - reported / 100, abs=0.02 if result.notes else 1e-9)
 
 
-def test_mass_is_carried_evenly_to_finer_cells_and_whole_to_coarser_ones():
+def test_mass_is_divided_evenly_among_finer_cells_and_summed_in_coarser_ones():
     mass = torch.tensor([[4.0, 8.0]])
     fine = carry(mass, Grid(0, 1, 2), Grid(0, 2, 4))
     assert fine.tolist() == [[1, 1, 2, 2, 1, 1, 2, 2]]
@@ -126,24 +126,24 @@ def test_mass_is_carried_evenly_to_finer_cells_and_whole_to_coarser_ones():
     assert crossed.tolist() == [[6, 6]]
 
 
-def test_a_clicked_patch_asks_for_itself():
+def test_a_clicked_patch_is_the_query():
     model, x = build("vit_cifar"), noise("vit_cifar")
     with torch.inference_mode(), probe(attention=whole) as seen:
         model(x)
-    row = seen.attention[2].weights[0, 1, 1 + 5 * 12 + 7]  # patch in row 5, column 7 of 8 x 12, behind the class token
+    row = seen.attention[2].weights[0, 1, 1 + 5 * 12 + 7]  # patch in row 5, column 7 of 8 x 12, after the class token
     result = explain.explain(model, x, "attention", layer=2, head=1, query=(5.5 / 8, 7.5 / 12))
     torch.testing.assert_close(result.raw[0].flatten(), row[1:])
     assert result.source == "blocks.2.attn, head 1"
 
 
 @pytest.mark.parametrize("name", [n for n in SMALL if n not in ("mixer_cifar",)])
-def test_a_change_in_one_place_of_the_picture_shows_in_that_place_of_the_tap(name):
+def test_a_change_in_one_place_of_the_image_shows_in_that_place_of_the_tap(name):
     model, x = build(name), noise(name)
     taps = {"stage1"}
 
-    def features(picture):
+    def features(image):
         with torch.inference_mode(), probe(taps=taps) as seen:
-            model(picture)
+            model(image)
         return seen.taps["stage1"].as_map()
 
     before = features(x)
@@ -179,8 +179,8 @@ def test_a_patch_is_most_like_itself():
     assert raw.max().item() == pytest.approx(1)
 
 
-def test_influence_reaches_as_far_as_the_convolutions_do():
-    """Up to stage 1, ResNet-32 has eleven 3x3 convolutions of step 1: 11 pixels each way, and no further."""
+def test_influence_reaches_as_far_as_the_convolutions():
+    """Up to stage 1, ResNet-32 has eleven 3x3 convolutions of stride 1: they reach 11 pixels each way."""
     model, x = build("resnet32_cifar"), noise("resnet32_cifar")
     raw = explain.explain(model, x, "influence", query=(16.5 / 32, 24.5 / 48), tap="stage1").raw[0]
     assert (raw[16 - 11 : 16 + 12, 24 - 11 : 24 + 12] > 0).all()
@@ -188,8 +188,8 @@ def test_influence_reaches_as_far_as_the_convolutions_do():
     assert raw.abs().max() == 0
 
 
-def test_one_basis_for_all_pictures():
-    """A picture beside its mirror image has the mirrored components; alone, it would choose its own directions."""
+def test_all_images_share_one_basis():
+    """Two copies of an image get equal components; another image in the batch changes the directions of the first."""
     model, x = build("resnet32_cifar"), noise("resnet32_cifar")
     raw = explain.explain(model, torch.cat([x, x]), "pca").raw
     torch.testing.assert_close(raw[0], raw[1])
@@ -198,10 +198,10 @@ def test_one_basis_for_all_pictures():
 
 
 @pytest.mark.parametrize("name", ["swin_cifar", "vit_cifar"])
-def test_a_batch_is_its_pictures(name):
+def test_a_map_does_not_depend_on_the_rest_of_the_batch(name):
     model, x = build(name, **SHORT[name]), noise(name, batch=2)
     for method in (offer.method for offer in explain.available(model) if offer.ok):
-        if method.key == "pca":  # one basis for all pictures
+        if method.key == "pca":  # all images share one basis
             continue
         few = FEW.get(method.key, {})
         options = {"target": [1, 2]} if method.by_class else {}
@@ -212,22 +212,22 @@ def test_a_batch_is_its_pictures(name):
             torch.testing.assert_close(together[i], alone[0], rtol=1e-9, atol=1e-12)
 
 
-def test_as_many_classes_as_pictures():
+def test_a_wrong_number_of_classes_is_refused():
     model, x = build("resnet32_cifar"), noise("resnet32_cifar", batch=2)
-    with pytest.raises(explain.ExplanationError, match="3 classes were given for 2 pictures"):
+    with pytest.raises(explain.ExplanationError, match="3 classes were given for 2 images"):
         explain.explain(model, x, "grad_cam", target=[1, 2, 3])
     with pytest.raises(explain.ExplanationError, match="classes 0 to 9"):
         explain.explain(model, x, "grad_cam", target=10)
 
 
-def test_against_another_class_is_the_difference():
+def test_a_contrast_gives_the_difference_of_two_maps():
     model, x = build("resnet32_cifar"), noise("resnet32_cifar")
     one, other = (explain.explain(model, x, "grad_cam", target=t).raw for t in (2, 5))
     both = explain.explain(model, x, "grad_cam", target=2, contrast=5).raw
     torch.testing.assert_close(both, one - other, rtol=1e-9, atol=1e-12)
 
 
-def test_threads_share_a_model_and_get_what_one_alone_gets():
+def test_threads_that_share_a_model_get_the_same_maps_as_one_thread():
     model = build("vit_cifar", **SHORT["vit_cifar"])
     methods = [offer.method.key for offer in explain.available(model) if offer.ok]
     jobs = [(method, noise("vit_cifar") * (i + 1)) for i, method in enumerate(methods)]
@@ -248,7 +248,7 @@ def test_threads_share_a_model_and_get_what_one_alone_gets():
 
 
 @pytest.mark.parametrize("name", ["swin_cifar", "vit_cifar", "resnet32_cifar"])
-def test_the_model_is_left_as_it_was(name):
+def test_explaining_does_not_change_the_model(name):
     model, x = build(name, **SHORT.get(name, {})), noise(name)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     for method in (offer.method.key for offer in explain.available(model) if offer.ok):

@@ -1,4 +1,4 @@
-"""What is kept of a map reads back as what it was."""
+"""The exported files of a map read back as the same values."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from explain.render import Placement, layer, overlay
 from tests.models import build, noise
 
 
-def test_values_facts_and_pictures_read_back():
+def test_values_facts_and_images_read_back():
     model, x = build("resnet32_cifar"), noise("resnet32_cifar", batch=2)
     result = explain.explain(model, x, "smooth_grad", target=[3, 4], contrast=5, samples=2, seed=7)
     photo = Image.new("RGB", (60, 40), (10, 200, 30))

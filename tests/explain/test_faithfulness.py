@@ -1,4 +1,4 @@
-"""The figures that judge maps, on models whose answer is known."""
+"""Faithfulness figures, on models whose answer is known."""
 
 import math
 
@@ -18,7 +18,7 @@ RED = torch.tensor([1.0, 0, 0])[:, None, None].double()
 
 
 class RedSquare(zoo.Backbone):
-    """conv -> ReLU -> mean -> probability: class 1 has 0.1 + 0.8 times the share of red pixels."""
+    """conv -> ReLU -> mean -> probability: that of class 1 is 0.1 + 0.8 times the share of red pixels."""
 
     num_classes, readout, no_attention = 2, "mean", "it is one convolution"
 
@@ -50,22 +50,22 @@ def test_grad_cam_finds_what_was_planted_and_nothing_else():
         assert torch.equal(raw > 0, x[0] > 0)
 
 
-def test_deletion_and_insertion_are_the_staircase_that_arithmetic_gives():
+def test_deletion_and_insertion_give_the_staircase_computed_by_hand():
     x = red_square(2, 3)
     perfect = x[0]
-    curve = faithfulness.deletion(MODEL, x, perfect, 1, steps=16)  # four of 64 pixels a step, 16 of them red
+    curve = faithfulness.deletion(MODEL, x, perfect, 1, steps=16)  # four of 64 pixels per step; 16 of the 64 are red
     expected = [0.1 + 0.8 * max(0, 16 - 4 * k) / 64 for k in range(17)]
     assert curve.probabilities == pytest.approx(expected)
     assert curve.area == pytest.approx(torch.trapezoid(torch.tensor(expected), dx=1 / 16).item())
     reversed_ = faithfulness.deletion(MODEL, x, -perfect, 1, steps=16)
     assert reversed_.probabilities == pytest.approx([0.1 + 0.8 * min(16, 64 - 4 * k) / 64 for k in range(17)])
-    large = x.repeat_interleave(8, 1).repeat_interleave(8, 2)  # what the blur leaves of a small one says it all
+    large = x.repeat_interleave(8, 1).repeat_interleave(8, 2)  # a blurred small square still gives the class away
     shown, hidden = (faithfulness.insertion(MODEL, large, heat, 1, steps=16) for heat in (large[0], -large[0]))
     assert shown.probabilities[-1] == pytest.approx(0.3)
     assert shown.area > hidden.area
 
 
-def test_a_random_order_halves_the_class_evenly():
+def test_a_random_order_lowers_the_class_linearly():
     x = red_square(2, 3)
     areas = []
     for seed in range(60):
@@ -74,19 +74,19 @@ def test_a_random_order_halves_the_class_evenly():
     assert sum(areas) / 60 == pytest.approx((0.3 + 0.1) / 2, abs=0.01)
 
 
-def test_ties_go_by_rows():
+def test_ties_are_broken_in_row_order():
     place = faithfulness.ranking(torch.tensor([[1.0, 2.0], [2.0, 1.0]]))
     assert place.tolist() == [[2, 0], [1, 3]]
 
 
-def test_a_hole_in_a_ramp_is_filled_as_it_was():
+def test_a_hole_in_a_ramp_is_filled_exactly():
     rows, cols = torch.meshgrid(torch.arange(12.0), torch.arange(9.0), indexing="ij")
     ramp = torch.stack([rows, cols, 2 * rows - cols]).double()
     hole = torch.zeros(12, 9, dtype=torch.bool)
     hole[2:9, 3:7] = True
     torch.testing.assert_close(faithfulness.fill_in(ramp, hole, noise=0.0), ramp, rtol=1e-9, atol=1e-9)
     hole[:, :] = True
-    hole[0, 0] = False  # all but one pixel: everything becomes that one
+    hole[0, 0] = False  # all but one pixel: every pixel gets its value
     torch.testing.assert_close(
         faithfulness.fill_in(ramp + 5, hole, noise=0.0), torch.full_like(ramp, 5.0), rtol=0, atol=1e-6
     )
@@ -99,18 +99,18 @@ def test_road_prefers_the_true_order():
     assert faithfulness.road(MODEL, x, -x[0], 1) == pytest.approx(-true, abs=0.01)
 
 
-def test_mosaic_puts_each_picture_in_its_quadrant():
+def test_mosaic_puts_each_image_in_its_quadrant():
     colours = [torch.full((3, 6, 10), float(i)) for i in range(4)]
     whole = faithfulness.mosaic(colours)
     assert whole.shape == (3, 6, 10)
     assert whole[0, [0, 0, 5, 5], [0, 9, 0, 9]].tolist() == [0, 1, 2, 3]
-    with pytest.raises(explain.ExplanationError, match="4 pictures, not 3"):
+    with pytest.raises(explain.ExplanationError, match="4 images, not 3"):
         faithfulness.mosaic(colours[:3])
 
 
 @pytest.mark.parametrize("quadrant", range(4))
-def test_grad_cam_points_at_the_planted_picture_and_edges_do_not(quadrant):
-    """Chequered pictures of equal contrast: red and black where it is planted, green and black elsewhere."""
+def test_grad_cam_points_at_the_planted_image_and_edges_do_not(quadrant):
+    """Four chequered images of equal contrast: the planted one is red and black, the others green and black."""
     board = (torch.arange(16)[:, None] // 4 + torch.arange(16) // 4) % 2
     planted, other = torch.zeros(2, 3, 16, 16, dtype=torch.float64)
     planted[0], other[1] = board, board
@@ -125,7 +125,7 @@ def test_grad_cam_points_at_the_planted_picture_and_edges_do_not(quadrant):
     assert centre == pytest.approx(1 / 4, abs=1e-6)
 
 
-def test_shares_of_the_quadrants_add_up_also_where_a_cell_lies_across():
+def test_shares_of_the_quadrants_add_up_even_if_a_cell_lies_across_two():
     heat = torch.rand(7, 5, generator=torch.Generator().manual_seed(0))
     cells, size = Cells.even((7, 5), (28, 30)), (28, 30)
     assert sum(faithfulness.share_in_quadrant(heat, q, cells, size) for q in range(4)) == pytest.approx(1)
@@ -158,7 +158,7 @@ def test_other_weights_give_other_maps_and_the_same_edges(name):
     assert faithfulness.rank_correlation(*(faithfulness.edge_map(x[0]) for _ in range(2))) == pytest.approx(1)
 
 
-def test_controls_stand_beside_every_map():
+def test_every_map_is_compared_with_the_controls():
     x = torch.stack([red_square(2, 3), red_square(1, 1)])
     told = []
     found = faithfulness.measure(
@@ -174,7 +174,7 @@ def test_controls_stand_beside_every_map():
 
 def test_the_pointing_game_needs_four_classes_and_finds_them():
     class FourColours(RedSquare):
-        """One class a colour: red, green, blue, black."""
+        """One class per colour: red, green, blue, black."""
 
         num_classes = 4
 

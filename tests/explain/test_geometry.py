@@ -1,4 +1,4 @@
-"""Attention and taps stand where they say in the picture: products, permutations, mirrors, planted answers."""
+"""Attention and taps lie where they say in the image: products, permutations, mirrors, planted answers."""
 
 import pytest
 import torch
@@ -8,12 +8,12 @@ from torch.overrides import TorchFunctionMode
 import explain
 import zoo
 from tests.models import SMALL, WITH_ATTENTION, build, light, light_names, noise, on_meta
-from tools.fill import picture
+from tools.fill import noise_image
 from zoo.probe import AttentionRecord, Geometry, Grid, attention, probe, tap, whole
 
 
 class Products(TorchFunctionMode):
-    """Note every matrix product made while it is open: (left, right, result)."""
+    """Records every matrix product made while it is open: (left, right, result)."""
 
     def __init__(self):
         super().__init__()
@@ -27,7 +27,7 @@ class Products(TorchFunctionMode):
 
 
 def scatter(x: Tensor, index: Tensor, tokens: int) -> Tensor:
-    """Slots (W, heads, slots, d) to the tokens that they hold. -> (heads, tokens, d)."""
+    """Move slots (W, heads, slots, d) to the tokens that they hold. -> (heads, tokens, d)."""
     out = x.new_zeros(x.shape[1], tokens + 1, x.shape[3])
     out[:, torch.where(index < 0, tokens, index)] = x.movedim(1, 0)
     return out[:, :tokens]
@@ -39,10 +39,10 @@ def light_that_attends() -> list[str]:
 
 @pytest.mark.parametrize("name", sorted({*WITH_ATTENTION, *light_that_attends()}))
 def test_recorded_weights_times_values_are_what_each_layer_computed(name):
-    """For queries that see no padding: what those read outside the picture has no token."""
+    """Compared for queries that see no padding: values read outside the image belong to no token."""
     made = light(name)
     model = build(name) if name in SMALL else made.build()
-    x = noise(name) if name in SMALL else picture(1, made.height, made.width)
+    x = noise(name) if name in SMALL else noise_image(1, made.height, made.width)
     with torch.inference_mode(), Products() as products, probe(attention=whole) as seen:
         model(x)
     products_of = {id(left): (right, out) for left, right, out in products.seen}
@@ -60,7 +60,7 @@ def has_padding(g: Geometry) -> bool:
 
 
 @pytest.mark.parametrize("name", WITH_ATTENTION)
-def test_mass_goes_the_way_of_the_dense_matrix(name):
+def test_pullback_equals_the_dense_matrix_product(name):
     with torch.inference_mode(), probe(attention=whole) as seen:
         build(name)(noise(name))
     for record in seen.attention:
@@ -70,7 +70,7 @@ def test_mass_goes_the_way_of_the_dense_matrix(name):
         torch.testing.assert_close(record.pullback(mass, 0), mass @ record.dense()[0], rtol=1e-9, atol=1e-12)
 
 
-def test_even_attention_spreads_evenly_and_attention_to_oneself_keeps_all():
+def test_even_attention_spreads_mass_evenly_and_self_attention_keeps_it():
     grid = Grid(1, 2, 3)
     mass = torch.rand(1, 7, dtype=torch.float64)
 
@@ -82,31 +82,31 @@ def test_even_attention_spreads_evenly_and_attention_to_oneself_keeps_all():
 
 
 @pytest.mark.parametrize("method", ["grad_cam", "rollout", "chefer", "attention"])
-def test_without_places_maps_move_with_the_patches(method):
+def test_without_position_embeddings_maps_move_with_the_patches(method):
     model, x = build("vit_cifar"), noise("vit_cifar")
     model.pos_embed.data[:, 1:] = 0
     patches = x.unflatten(3, (12, 4)).unflatten(2, (8, 4)).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)  # (1, 96, 3, 4, 4)
     order = torch.randperm(96, generator=torch.Generator().manual_seed(0))
     moved = patches[:, order].unflatten(1, (8, 12)).permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
     options = {"target": 3} if method in ("grad_cam", "chefer") else {}
-    before, after = (explain.explain(model, picture, method, **options).raw.flatten(1) for picture in (x, moved))
+    before, after = (explain.explain(model, image, method, **options).raw.flatten(1) for image in (x, moved))
     torch.testing.assert_close(after, before[:, order], rtol=1e-9, atol=1e-12)
 
 
-def test_mirrored_pictures_have_mirrored_maps_where_the_kernels_are_mirrored():
-    """An odd width, so that steps of two start and end at the edges."""
+def test_mirrored_images_have_mirrored_maps_if_the_kernels_are_symmetric():
+    """The width is odd, so that strides of two start and end at the edges."""
     model = build("resnet32_cifar")
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             module.weight.data = (module.weight + module.weight.flip(3)) / 2
     x = torch.randn(1, 3, 33, 49, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     for method in ("grad_cam", "layer_cam", "saliency", "eigen_cam"):
-        straight, mirrored = (explain.explain(model, picture, method).raw for picture in (x, x.flip(3)))
+        straight, mirrored = (explain.explain(model, image, method).raw for image in (x, x.flip(3)))
         torch.testing.assert_close(mirrored.flip(2), straight, rtol=1e-9, atol=1e-12)
 
 
 class RedReader(zoo.Backbone):
-    """A class token reads 4x4 patches by their redness, `sharpness` times; its logit for class 1 is what it read."""
+    """A class token reads 4x4 patches by their redness, `sharpness` times; the logit of class 1 is what it read."""
 
     num_classes, readout, no_attention = 2, "token", None
 
@@ -138,8 +138,8 @@ def test_a_token_that_reads_red_shows_where_red_is(row, col):
 
 
 @pytest.mark.parametrize(("row", "col"), [(0, 0), (1, 5), (3, 2)])
-def test_a_token_that_reads_all_alike_owes_its_logit_to_red_alone(row, col):
-    """Attention is even and shows nothing; the gradient's map is redness over the number of tokens."""
+def test_a_token_that_reads_everything_evenly_owes_its_logit_to_red_alone(row, col):
+    """Attention is even and shows nothing; the gradient's map is the redness divided by the number of tokens."""
     even = explain.explain(RedReader(0), red_patch(row, col), "attention")
     assert "nearly even" in even.notes[-1]
     raw = explain.explain(RedReader(0), red_patch(row, col), "hires_cam", target=1).raw[0]

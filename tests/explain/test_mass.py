@@ -1,4 +1,4 @@
-"""Mass 1 in is mass 1 out, less what falls on padding, for synthetic attention of every kind that families have."""
+"""Pullback preserves mass except what falls on padding, for synthetic attention of every kind in the families."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from zoo.probe import AttentionRecord, Geometry, Grid, attend, probe, tap, whole
 
 
 def record(q_index: Tensor, k_index: Tensor, q_grid: Grid, k_grid: Grid, heads: int = 2) -> AttentionRecord:
-    """Random shares for two images."""
+    """Random attention weights for two images."""
     shape = 2 * len(q_index), heads, q_index.shape[1], k_index.shape[1]
     weights = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     geometry = Geometry(q_index, k_index, q_grid, k_grid)
@@ -24,14 +24,14 @@ def every(grid: Grid) -> Tensor:
 
 
 def windows(height: int, width: int, side: int, shift: int = 0) -> Tensor:
-    """(W, side * side); -1 where the grid ends within a window."""
+    """Token indices (W, side * side); -1 where a window exceeds the grid."""
     index = nn.functional.pad(torch.arange(height * width).view(height, width).roll((-shift, -shift), (0, 1)),
                               (0, -width % side, 0, -height % side), value=-1)  # fmt: skip
     return index.unflatten(1, (-1, side)).unflatten(0, (-1, side)).transpose(1, 2).flatten(2).flatten(0, 1)
 
 
 def neighbours(height: int, width: int) -> Tensor:
-    """The 3x3 places around each, -1 beyond the edge. (height * width, 9)."""
+    """Indices of the 3x3 neighbourhood of each place, -1 beyond the edge. (height * width, 9)."""
     padded = nn.functional.pad(torch.arange(height * width).view(height, width), (1, 1, 1, 1), value=-1)
     return padded.unfold(0, 3, 1).unfold(1, 3, 1).flatten(2).flatten(0, 1)
 
@@ -39,9 +39,9 @@ def neighbours(height: int, width: int) -> Tensor:
 FINE, COARSE, PLAIN = Grid(1, 4, 6), Grid(1, 2, 3), Grid(0, 4, 6)
 CARRIED = Grid(4, 4, 6)  # four carrier tokens before the patches
 CARRIERS = torch.arange(4)[None]
-BLOCKS = torch.arange(24).view(2, 2, 3, 2).transpose(1, 2).reshape(6, 4)  # the four fine patches under each coarse one
+BLOCKS = torch.arange(24).view(2, 2, 3, 2).transpose(1, 2).reshape(6, 4)  # the four fine patches of each coarse one
 
-HATS = torch.cat([CARRIERS.T, BLOCKS[:4] + 4], 1)  # a carrier and its window; two blocks of the grid do not ask
+HATS = torch.cat([CARRIERS.T, BLOCKS[:4] + 4], 1)  # a carrier and its window; two blocks of the grid make no queries
 
 RECORDS = {
     "dense": record(every(FINE), every(FINE), FINE, FINE),
@@ -72,8 +72,8 @@ def test_no_mass_is_lost(kind):
 
 
 @pytest.mark.parametrize("kind", RECORDS)
-def test_rollout_keeps_all_of_it(kind):
-    """Alone, and between layers on grids that do not nest in its own."""
+def test_rollout_preserves_mass(kind):
+    """For the layer alone, and before layers whose grids do not nest in its own."""
     r = RECORDS[kind]
     grid = r.between_positions.q_grid
     start = torch.rand(2, grid.tokens, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
@@ -84,7 +84,7 @@ def test_rollout_keeps_all_of_it(kind):
         assert mass.sum(1).tolist() == pytest.approx(start.sum(1).tolist())
 
 
-def test_what_falls_on_padding_is_lost_and_nothing_else():
+def test_only_mass_on_padding_is_lost():
     index = windows(3, 5, 2)  # 3 x 5 is padded to 4 x 6
     padded = record(index, index, Grid(0, 3, 5), Grid(0, 3, 5))
     mass = torch.rand(2, 15, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -94,14 +94,14 @@ def test_what_falls_on_padding_is_lost_and_nothing_else():
     assert (mass.sum(1) - padded.pullback(mass).sum(1)).tolist() == pytest.approx(lost.tolist())
 
 
-def test_a_token_that_does_not_ask_keeps_what_it_has():
+def test_a_token_that_makes_no_query_keeps_its_mass():
     start = torch.zeros(2, CARRIED.tokens, dtype=torch.float64)
     start[:, 10] = 1
     mass, _, _ = walk([RECORDS["carriers alone"]], start, lambda stayed, read: (stayed + read) / 2)
     assert torch.equal(mass, start)
 
 
-def test_a_key_that_stands_for_several_tokens_shares_evenly():
+def test_a_key_for_several_tokens_divides_its_mass_evenly():
     one = record(torch.zeros(1, 1, dtype=torch.long), torch.tensor([[[0, 1, 2, 5]]]), Grid(0, 1, 6), Grid(0, 1, 6))
     mass = torch.zeros(2, 6, dtype=torch.float64)
     mass[:, 0] = 1
@@ -119,7 +119,7 @@ class Channels(zoo.Backbone):
         return tap("cam", y[:, 0].unflatten(2, x.shape[2:]), "NCHW").mean((2, 3))
 
 
-def test_attention_between_channels_is_recorded_and_never_laid_on_the_image():
+def test_attention_between_channels_is_recorded_but_never_drawn_as_a_map():
     x = torch.randn(1, 3, 4, 4)
     with torch.inference_mode(), probe(attention=whole) as seen:
         Channels()(x)
@@ -130,7 +130,7 @@ def test_attention_between_channels_is_recorded_and_never_laid_on_the_image():
             explain.explain(Channels(), x, method)
 
 
-def test_tokens_in_another_order_are_put_back_when_they_are_looked_at():
+def test_as_map_restores_the_order_of_shuffled_tokens():
     rows = torch.randn(1, 1 + 6, 2)
     order = torch.tensor([3, 0, 5, 1, 4, 2])  # where each patch lies among the shuffled ones
     shuffled = torch.empty_like(rows[:, 1:])
@@ -141,14 +141,14 @@ def test_tokens_in_another_order_are_put_back_when_they_are_looked_at():
     assert torch.equal(seen.taps["cam"].as_map(), seen.taps["stage1"].as_map())
 
 
-def test_what_cancels_does_so_on_grids_that_do_not_nest():
-    """A class against itself has no evidence, whatever the stages' grids: 36 x 52 pixels are 18 x 26, 9 x 13, 5 x 7."""
+def test_a_class_against_itself_cancels_on_grids_that_do_not_nest():
+    """For 36 x 52 pixels, the grids of the stages are 18 x 26, 9 x 13 and 5 x 7."""
     x = torch.randn(1, 3, 36, 52, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     found = explain.explain(build("swin_cifar"), x, "chefer", target=3, contrast=3)
     assert found.raw.abs().max() == 0
 
 
-def test_blocks_that_add_two_attentions_refuse_rollout():
+def test_rollout_is_refused_for_blocks_that_add_two_attentions():
     model = build("vit_small_patch16_18x2_224", depth=2, dim=32, num_heads=2)
     offers = {offer.method.key: offer for offer in explain.available(model)}
     for method in ("rollout", "chefer"):

@@ -1,4 +1,4 @@
-"""Chefer's rule and LeGrad against their papers' dense formulas; a class's own evidence is found."""
+"""Chefer's rule and LeGrad against their papers' dense formulas."""
 
 import pytest
 import torch
@@ -48,7 +48,7 @@ def test_legrad_is_the_mean_of_the_layers_positive_gradients(name):
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
-def test_legrad_of_a_learned_query_is_its_own_gradient():
+def test_legrad_with_a_learned_query_is_the_gradient_of_its_layer_alone():
     model, x = build("test_vit3"), noise("test_vit3")
     logits, seen = graph(model, x)
     record = seen.attention[-1]
@@ -65,7 +65,7 @@ def test_swin_has_chefer_but_no_legrad():
     assert "head cannot read" in offers["legrad"].reason
 
 
-def test_too_much_attention_is_refused_in_a_sentence(monkeypatch):
+def test_attention_that_does_not_fit_into_memory_is_refused(monkeypatch):
     monkeypatch.setattr("explain.relevance.available_memory", lambda: 1000)
     with pytest.raises(explain.ExplanationError, match="attention rollout"):
         explain.explain(build("vit_cifar"), noise("vit_cifar"), "chefer")

@@ -1,4 +1,4 @@
-"""A map lies exactly where it belongs on the photo, and its colours say its values."""
+"""A map lies exactly where it belongs on the photo, and its colours show its values."""
 
 import numpy as np
 from PIL import Image
@@ -34,27 +34,29 @@ def test_a_map_of_a_crop_stays_inside_the_crop():
     assert (placed[:, 2:8] == 1).all()
 
 
-def test_a_crop_that_reaches_beyond_the_photo_is_cut_by_it():
+def test_a_crop_that_exceeds_the_photo_is_cut_at_its_edge():
     values = np.arange(4.0)[None].repeat(4, 0)
     beyond = Placement((2, 4), (-1, 0, 3, 4), (8, 8))
-    placed = register(values, Cells.even((4, 4), (8, 8)), beyond)  # a cell a pixel; the first and the last lie outside
+    placed = register(
+        values, Cells.even((4, 4), (8, 8)), beyond
+    )  # one cell per pixel; the first and the last column lie outside
     assert np.allclose(placed, [[1, 2]] * 4)
 
 
 def test_colours_run_from_zero_to_the_top():
-    picture = np.asarray(heat(np.array([[-5.0, 0.0, 1.0, 2.0]])))
-    assert np.array_equal(picture[0, 0], picture[0, 1])  # what speaks against is drawn as nothing
-    brightness = picture[0].astype(int).sum(-1)
+    image = np.asarray(heat(np.array([[-5.0, 0.0, 1.0, 2.0]])))
+    assert np.array_equal(image[0, 0], image[0, 1])  # negative values are drawn as zero
+    brightness = image[0].astype(int).sum(-1)
     assert brightness[1] < brightness[2] < brightness[3]
     half = np.asarray(heat(np.array([[1.0]]), top=2.0))
-    assert np.array_equal(half[0, 0], picture[0, 2])  # a shared scale means the same colour
+    assert np.array_equal(half[0, 0], image[0, 2])  # a shared scale means the same colour
 
 
-def test_an_empty_map_is_not_stretched():
+def test_an_empty_map_has_one_colour():
     assert len(np.unique(np.asarray(heat(np.zeros((4, 4)))).reshape(-1, 3), axis=0)) == 1
 
 
-def test_a_layer_leaves_the_photo_alone_outside_the_crop():
+def test_a_layer_does_not_change_the_photo_outside_the_crop():
     photo = Image.new("RGB", (8, 4), (10, 20, 30))
     where = Cells.even((2, 2), (4, 4)), Placement(photo.size, (2, 0, 6, 4), (4, 4))
     drawn = overlay(photo, layer(np.ones((2, 2)), *where), opacity=1.0)
@@ -63,7 +65,7 @@ def test_a_layer_leaves_the_photo_alone_outside_the_crop():
     assert overlay(photo, layer(np.ones((2, 2)), *where), opacity=0.0).getpixel((3, 2)) == (10, 20, 30)
 
 
-def test_a_common_scale_is_the_largest_of_all_maps():
+def test_a_common_scale_ends_at_the_largest_value_of_all_maps():
     maps = [np.array([[1.0, -9.0]]), np.array([[4.0, 2.0]])]
     assert common_top(maps) == 4
     assert common_top(maps, signed=True) == 9

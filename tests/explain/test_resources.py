@@ -1,4 +1,4 @@
-"""Explaining again and again takes no more memory than explaining once."""
+"""Repeated explanations need no more memory than one."""
 
 import gc
 import os
@@ -15,7 +15,7 @@ STATM = Path("/proc/self/statm")
 
 
 def resident() -> int:
-    """Bytes of memory that this process holds."""
+    """Resident memory of this process in bytes."""
     return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -25,7 +25,7 @@ def live_tensors() -> int:
 
 
 @pytest.mark.parametrize("name", ["resnet32_cifar", "swin_cifar", "vit_cifar"])
-def test_no_call_leaves_a_tensor_behind(name):
+def test_no_call_leaks_a_tensor(name):
     model, x = build(name, **SHORT.get(name, {})), noise(name)
     methods = [offer.method.key for offer in explain.available(model) if offer.ok]
 
@@ -37,10 +37,10 @@ def test_no_call_leaves_a_tensor_behind(name):
     assert explain_all() == explain_all()
 
 
-@pytest.mark.skipif(not STATM.exists(), reason="this system does not tell what memory a process holds")
+@pytest.mark.skipif(not STATM.exists(), reason="this system does not report a process's memory")
 @pytest.mark.parametrize("method", ["grad_cam", "chefer"])
-def test_thirty_calls_hold_the_memory_of_one(method):
-    """One call's graph and attention take some 12 MB here: thirty kept would be seen."""
+def test_thirty_calls_need_the_memory_of_one(method):
+    """The graph and attention of one call take about 12 MB, so thirty leaked ones would exceed the limit."""
     model, x = build("vit_cifar", **SHORT["vit_cifar"]), noise("vit_cifar", batch=8)
     for _ in range(3):
         explain.explain(model, x, method)

@@ -1,4 +1,4 @@
-"""Attention that falls on no place is told of, in figures that add up."""
+"""Notes report attention that falls on no place, with the right shares."""
 
 import pytest
 import torch
@@ -17,14 +17,14 @@ def features_with_sinks(*places: tuple[int, int]) -> torch.Tensor:
     return features
 
 
-def test_sinks_are_the_outlying_ones_alone():
+def test_only_outliers_are_sinks():
     found = find_sinks(features_with_sinks((2, 7), (5, 0)))
     assert found.nonzero()[:, 1:].tolist() == [[2, 7], [5, 0]]
     assert not find_sinks(features_with_sinks()).any()
     assert not find_sinks(torch.ones(2, 64, 6, 9)).any()
 
 
-def test_what_sinks_hold_is_told_with_their_places():
+def test_a_note_names_the_share_and_the_places_of_sinks():
     maps = torch.full((1, 6, 9), 0.5 / 52)
     maps[0, 2, 7], maps[0, 5, 0] = 0.4, 0.1
     (note,) = tell_of_sinks(maps, features_with_sinks((2, 7), (5, 0)))
@@ -34,9 +34,9 @@ def test_what_sinks_hold_is_told_with_their_places():
 
 def test_shares_of_tokens_and_padding():
     model = zoo.create("deit_tiny_distilled_patch16_224")
-    mass = torch.tensor([[0.2, 0.1, 0.3, 0.25]])  # class, distilled, two patches; 0.15 is gone
+    mass = torch.tensor([[0.2, 0.1, 0.3, 0.25]])  # class, distilled, two patches; 0.15 is lost to padding
     assert tell_of_no_place(model, mass, Grid(2, 1, 2)) == [
-        "15 % fell on padding outside the picture.",
+        "15 % fell on padding outside the image.",
         "30 % fell on the 2 class tokens.",
     ]
     model = zoo.create("vit_dwee_patch16_reg1_gap_256")
@@ -47,7 +47,7 @@ def test_shares_of_tokens_and_padding():
 
 @pytest.mark.parametrize("layer", [1, 3])
 def test_a_sink_planted_in_a_vit_is_named(layer):
-    """The patch's features are stretched behind the block before the layer; norms take it out again elsewhere."""
+    """The patch's position embedding is scaled, so its features are outliers; norms undo that inside the blocks."""
     model, x = build("vit_cifar"), noise("vit_cifar")
     model.pos_embed.data[:, 1 + 3 * 8 + 5] *= 1e4  # row 4, column 6 of the 8 x 8 table
     x = x[:, :, :, :32]

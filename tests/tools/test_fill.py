@@ -1,4 +1,4 @@
-"""Filled weights: the same for a key everywhere, unlike for any two that could be swapped."""
+"""Filled weights: equal for equal keys, and different for any two weights that could be swapped."""
 
 import torch
 
@@ -9,7 +9,7 @@ def filled(*keys: str, shape: tuple[int, ...] = (64, 32), salt: str = "") -> lis
     return list(fill({key: torch.empty(shape) for key in keys}, salt).values())
 
 
-def test_a_weight_depends_on_its_key_and_the_salt_alone():
+def test_a_weight_depends_only_on_its_key_and_the_salt():
     one, other = filled("a.weight", "b.weight")
     assert torch.equal(filled("b.weight", "a.weight")[1], one)
     assert not torch.allclose(one, other)

@@ -1,4 +1,4 @@
-"""What the header of a golden says of a variant."""
+"""The values that a golden's header gives for a variant."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tools import golden_file
 from tools.golden_file import Golden
 
 
-def test_of_several_lines_the_last_that_matches_holds():
+def test_the_last_matching_line_counts():
     golden = Golden(['# cut: {"layers": [1]} -> {"depths": [1]}', "# cut *_gn: {}", "# bench: resnet18 resnet50"], [])
     assert golden.cut("resnet18") == ({"layers": [1]}, {"depths": [1]})
     assert golden.cut("resnet50_gn") == ({}, {})
@@ -30,9 +30,9 @@ def test_widths_by_the_head_keep_the_number_of_heads():
     assert golden.light("vit_base_patch16_224") == {"dim": 192, "depth": 1}
 
 
-def test_a_word_that_nothing_reads_is_an_error(tmp_path, monkeypatch):
+def test_an_unknown_word_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(golden_file, "GOLDENS", tmp_path)
     (tmp_path / "new.tsv").write_text("# sizes: 64x96\n")
-    with pytest.raises(ValueError, match=r"new\.tsv says '# sizes: 64x96'"):
+    with pytest.raises(ValueError, match=r"new\.tsv has the line '# sizes: 64x96'"):
         golden_file.read("new")
     assert golden_file.read("newer") == Golden([], [])

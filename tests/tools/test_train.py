@@ -1,4 +1,4 @@
-"""Training: a run that is stopped goes on as if it had not been, and what a run builds on is gone through before it."""
+"""Training: an interrupted run resumes exactly, and the runs that a recipe builds on are trained first."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ TINY = replace(PLAIN, epochs=2, batch=16, coarse=0.5)
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
-    """A few pictures of noise, two runs of which one builds on the other, and a folder for them."""
+    """A few images of noise, two runs of which the second builds on the first, and a folder for them."""
     taught = replace(TINY, start="resnet20_cifar-1", teachers=("resnet20_cifar-1",))
     monkeypatch.setattr(train, "RUNS", tmp_path)
     monkeypatch.setattr(train, "RECIPES", {"resnet20_cifar-1": TINY, "resnet20_cifar-2": taught})
@@ -33,20 +33,20 @@ def test_every_recipe_trains_an_architecture_and_builds_on_known_runs():
         assert name not in before
 
 
-def test_the_runs_of_an_architecture_are_counted_and_stand_in_their_order():
+def test_the_runs_of_an_architecture_are_numbered_in_order():
     for trained in LAST:
         numbers = [int(name.rpartition("-")[2]) for name in RECIPES if architecture(name) == trained]
         assert numbers == list(range(1, len(numbers) + 1))
 
 
-def test_the_bundles_record_tells_the_recipes():
+def test_the_bundles_record_matches_the_recipes():
     for checkpoint, row in bundle.records().items():
         recipe = RECIPES[row["run"]]
         assert checkpoint == f"{architecture(row['run'])}.cifar10"
         assert (row["recipe"], row["epochs"]) == (train.told(recipe), str(recipe.epochs))
 
 
-def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(photos, tmp_path, monkeypatch):
+def test_an_interrupted_run_resumes_exactly(photos, tmp_path, monkeypatch):
     whole = train.train("resnet20_cifar-1", photos)
     (tmp_path / "resnet20_cifar-1.pt").unlink()
     seen = []
@@ -55,7 +55,7 @@ def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(photos, tmp_path, m
         seen.append(1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "accuracy", stop)  # is asked behind an epoch, when that epoch is saved
+    monkeypatch.setattr(train, "accuracy", stop)  # called after an epoch, when that epoch is already saved
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             train.train("resnet20_cifar-1", photos)
@@ -64,13 +64,13 @@ def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(photos, tmp_path, m
     torch.testing.assert_close(parts, whole, rtol=0, atol=0)
 
 
-def test_what_a_run_builds_on_is_trained_first_and_the_teachers_answers_are_kept(photos, tmp_path):
+def test_a_run_trains_what_it_builds_on_first_and_caches_the_teachers_answers(photos, tmp_path):
     train.train("resnet20_cifar-2", photos)
     assert {file.name for file in tmp_path.glob("*.pt")} == {"resnet20_cifar-1.pt", "resnet20_cifar-2.pt"}
     assert {file.name for file in tmp_path.glob("answers/*/*.pt")} == {"0.pt", "1.pt"}
 
 
-def test_only_the_run_that_made_the_bundled_file_is_not_trained(photos, tmp_path, monkeypatch):
+def test_only_the_run_that_made_the_bundled_file_is_not_trained_again(photos, tmp_path, monkeypatch):
     assert bundle.records()["resnet9_cifar.cifar10"]["run"] == "resnet9_cifar-1"
     bundled = load("resnet9_cifar.cifar10").state_dict()
     monkeypatch.setitem(train.RECIPES, "resnet9_cifar-2", replace(TINY, start="resnet9_cifar-1"))
@@ -80,7 +80,7 @@ def test_only_the_run_that_made_the_bundled_file_is_not_trained(photos, tmp_path
     assert [file.name for file in tmp_path.glob("*.pt")] == ["resnet9_cifar-2.pt"]
 
 
-def test_a_run_of_another_recipe_is_not_gone_on_with(photos, monkeypatch):
+def test_a_run_of_another_recipe_is_not_resumed(photos, monkeypatch):
     train.train("resnet20_cifar-1", photos)
     monkeypatch.setitem(train.RECIPES, "resnet20_cifar-1", replace(TINY, lr=0.5))
     with pytest.raises(SystemExit, match="another recipe"):

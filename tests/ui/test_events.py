@@ -1,4 +1,4 @@
-"""The page's events: what they send, what they yield, and what ends when nobody listens any more."""
+"""The page's events: their inputs, their outputs, and the end of a job when nobody listens any more."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ QUICK = Request("resnet20_cifar")
 
 @pytest.fixture
 def ran(monkeypatch):
-    """An engine of its own for the page."""
+    """A new engine for the page."""
     monkeypatch.setattr(work, "ENGINE", LocalEngine())
     return work.ENGINE
 
@@ -33,10 +33,10 @@ async def all_of(handler):
     return [outputs async for outputs in handler if outputs != gr.skip()]
 
 
-def test_no_handler_is_given_a_choice_that_can_have_left_its_list():
-    """Gradio refuses such a choice before the handler is called, so none may be asked for where choices change."""
+def test_no_handler_receives_a_choice_that_may_have_left_its_list():
+    """Gradio refuses such a choice before it calls the handler, so no handler may take one from a changing list."""
 
-    async def build():  # where no loop runs, gradio makes one and leaves it open
+    async def build():  # without a running loop, gradio makes one and leaves it open
         return page.build()
 
     lists = (gr.Radio, gr.Dropdown, gr.CheckboxGroup)
@@ -57,7 +57,7 @@ def test_a_look_gives_cards_then_a_timing(ran, photos):
     assert "median" in timed[2]
 
 
-def test_what_cannot_be_done_is_a_notice(ran, photos):
+def test_a_refused_job_gives_a_notice(ran, photos):
     (outputs,) = asyncio.run(all_of(pressed(Request("resnet5000"), photos)))
     assert "There is no architecture" in outputs[3]
     (outputs,) = asyncio.run(all_of(pressed(QUICK, [])))
@@ -74,7 +74,7 @@ def test_a_handler_that_is_closed_frees_the_device(ran, photos):
             if ran.schedule._holder is None:
                 return
             await asyncio.sleep(0.01)
-        raise AssertionError("the job went on")
+        raise AssertionError("the job did not end")
 
     begun = time.monotonic()
     asyncio.run(leave())

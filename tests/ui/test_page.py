@@ -1,4 +1,4 @@
-"""The page as a visitor has it: by program, and through Chromium, wide and narrow, light and dark."""
+"""The page as a visitor sees it: by program, and in Chromium, wide and narrow, light and dark."""
 
 import os
 import re
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
 BUNDLED = next(name for name, row in zoo.checkpoints().items() if row.bundled)
 BROKEN = {
-    "text.jpg": b"this is no picture",
+    "text.jpg": b"this is no photo",
     "empty.png": b"",
     "cut.jpg": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01",
 }
@@ -31,7 +31,7 @@ BROKEN = {
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
-    """`python app.py` as a person starts it, on a free port."""
+    """Run `python app.py`, as a person does, on a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -98,7 +98,7 @@ def chromium():
 
 @contextmanager
 def visit(chromium, address, width=1280):
-    """A page whose every request stays on this machine, at a usual height."""
+    """Open a page of the usual height, and check that all its requests stay on this machine."""
     page = chromium.new_page(viewport={"width": width, "height": 900})
     asked = []
     page.on("request", lambda request: asked.append(request.url))
@@ -139,7 +139,7 @@ def test_two_photos_a_typed_model_guesses_latency_and_a_map(chromium, url, photo
 
 
 @pytest.mark.browser
-def test_a_choice_outlasts_a_search_that_does_not_find_it(chromium, url):
+def test_a_choice_survives_a_search_that_does_not_find_it(chromium, url):
     with visit(chromium, url) as page:
         chosen = page.locator("#architectures input:checked")
         query = page.locator("#query input, #query textarea").first
@@ -155,7 +155,7 @@ def test_a_choice_outlasts_a_search_that_does_not_find_it(chromium, url):
 
 
 @pytest.mark.browser
-def test_what_cannot_be_read_gets_a_sentence_and_spoils_nothing(chromium, url, photos, tmp_path):
+def test_unreadable_files_get_a_sentence_and_do_not_affect_the_others(chromium, url, photos, tmp_path):
     files = []
     for name, content in BROKEN.items():
         (tmp_path / name).write_bytes(content)
@@ -178,7 +178,9 @@ def test_a_click_asks_about_that_place_and_a_map_can_be_kept(chromium, url, phot
         stack = page.locator(".stack.asks").nth(1)
         box = stack.bounding_box()
         stack.click(position={"x": 0.4 * box["width"], "y": 0.6 * box["height"]})
-        page.wait_for_function("() => document.querySelectorAll('.ring').length === 1")  # the other photo is compared
+        page.wait_for_function(
+            "() => document.querySelectorAll('.ring').length === 1"
+        )  # the other photo has no ring: it is compared with this place
         ring = page.locator(".card").nth(1).locator(".ring")
         assert ring.evaluate("(mark) => parseFloat(mark.style.left)") == pytest.approx(40, abs=1)
         assert ring.evaluate("(mark) => parseFloat(mark.style.top)") == pytest.approx(60, abs=1)
@@ -198,7 +200,7 @@ def test_no_photo_is_a_sentence(chromium, url):
 
 @pytest.mark.browser
 def test_stop_and_a_closed_tab_free_the_device(chromium, url, photos, tmp_path):
-    """Timings wait for slow maps that came before: these two would take minutes."""
+    """A timing waits for slow maps that came first: without Stop, these would take minutes."""
     client = Client(url, verbose=False, analytics_enabled=False, download_files=str(tmp_path))
     with visit(chromium, f"{url}?model=vit_small_patch16_224&method=ablation") as page:
         look(page, 6 * photos)
@@ -228,7 +230,7 @@ def test_a_link_to_an_unknown_model_says_so_and_offers_the_first_choice(chromium
         page.get_by_text("works offline").first.wait_for()
 
 
-def test_a_model_that_memory_cannot_hold_is_refused_in_a_sentence(monkeypatch):
+def test_a_model_that_does_not_fit_into_memory_is_refused_with_a_sentence(monkeypatch):
     monkeypatch.setattr(memory, "available_memory", lambda: 10_000_000)
     with pytest.raises(engine.EngineError, match="choose a smaller model"):
         engine.LocalEngine().perform(engine.Job("time", engine.Request("vit_gigantic_patch14_224")))

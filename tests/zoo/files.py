@@ -1,4 +1,4 @@
-"""A small model's weights, a pickle that acts when it is read, and what a refusal has to look like."""
+"""A small model's weights, a pickle that runs code when it is read, and a check of how a refusal looks."""
 
 import os
 
@@ -22,7 +22,7 @@ class Code:
 
 
 def sentence(call, *args):
-    """What the WeightsError says, which must be one short paragraph."""
+    """The message of the WeightsError, which must be one short paragraph."""
     with pytest.raises(WeightsError) as caught:
         call(*args)
     text = str(caught.value)

@@ -1,8 +1,8 @@
 """A small Hugging Face Hub on this machine, for the real huggingface_hub client to talk to.
 
 It answers HEAD and GET of /ORG/NAME/resolve/main/FILE as the Hub does (revision, etag and size in headers, a redirect
-to the host that stores the bytes, error codes), serves byte ranges, and any file under /files. It can be told to be
-gated, to fail, and to hang up in the middle of a file.
+to the host that stores the bytes, error codes), and serves byte ranges and any file under /files. It can be set to be
+gated, to fail, and to drop the connection in the middle of a file.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ TOKEN = "hf_let_me_in"
 
 
 class Hub(ThreadingHTTPServer):
-    """What the server holds, how it misbehaves, and what it was asked."""
+    """The server's files, its faults, and the requests that it received."""
 
     daemon_threads = True
 
@@ -34,8 +34,8 @@ class Hub(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}  # what lies outside the Hub, at /files/NAME
         self.gated: set[str] = set()  # repositories that only TOKEN opens
         self.status: dict[str, int] = {}  # repository -> the error that it answers with
-        self.xet: set[str] = set()  # repositories that say their files lie in xet storage
-        self.hang_ups = 0  # how often yet to hang up after half of the bytes asked for
+        self.xet: set[str] = set()  # repositories whose files are in xet storage
+        self.hang_ups = 0  # how many more times to drop the connection after half of the requested bytes
         self.asked: list[tuple[str, str, str | None]] = []  # method, path, Range
 
 
@@ -85,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
             "X-Repo-Commit": COMMIT,
             "X-Linked-Etag": f'"{hashlib.sha256(data).hexdigest()}"',
             "X-Linked-Size": str(len(data)),
-            "Location": f"http://localhost:{hub.server_port}/bytes/{repo}/{name}",  # another host than the Hub's
+            "Location": f"http://localhost:{hub.server_port}/bytes/{repo}/{name}",  # a different host from the Hub's
         }
         if repo in hub.xet:
             headers |= {"X-Xet-Hash": "0" * 64, "X-Xet-Refresh-Route": f"{hub.url}/xet"}
@@ -138,9 +138,9 @@ def serve() -> Iterator[Hub]:
 
 @contextmanager
 def client_of(url: str, home: Path) -> Iterator[pytest.MonkeyPatch]:
-    """Point huggingface_hub, as it is imported, to the server at `url` and to an empty home, with no token.
+    """Point the imported huggingface_hub to the server at `url` and to an empty home, with no token.
 
-    Connections to other machines fail, and so does the test that tried; proxies in the environment are not used.
+    Connections to other machines fail, and so does a test that tries one; proxies in the environment are not used.
     """
     strangers = []
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""The tables say what the reference says, and every name in them leads somewhere."""
+"""The tables agree with the reference, and every name in them can be resolved."""
 
 import dataclasses
 import importlib
@@ -64,7 +64,7 @@ def test_the_first_checkpoint_is_the_default():
     assert for_architecture("no_such") == []
 
 
-def test_an_unknown_name_is_told_its_neighbours():
+def test_an_unknown_name_is_refused_with_similar_names():
     with pytest.raises(KeyError, match=r"resnet50\.a1_in1k"):
         checkpoint("resnet50.a1_in2k")
 
@@ -124,7 +124,7 @@ LATER = {"ViT (SBB recipe)", "NaFlexViT", "ViT with relative positions"}
 
 
 def test_the_list_is_not_hidden_by_the_package_of_families():
-    importlib.import_module("zoo.families.resnet")  # binds zoo.families to that package
+    importlib.import_module("zoo.families.resnet")  # this binds zoo.families to that package
     assert len(zoo.all_families()) == 148
 
 

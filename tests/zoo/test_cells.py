@@ -1,4 +1,4 @@
-"""Cells are drawn where they look: by arithmetic, and by the influence of pixels on a cell."""
+"""Cells are drawn where they look, checked by arithmetic and by the influence of pixels on a cell."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from zoo.probe import frozen_attention, frozen_norm, probe, tap
 
 
 class Even(nn.Module):
-    """Operations that move cells, with every weight alike, so that a cell looks at the mean of what it reads."""
+    """Operations that move cells, with equal weights, so that a cell looks at the centre of what it reads."""
 
     def __init__(self, *steps):
         super().__init__()
@@ -90,7 +90,7 @@ class OpenGates(TorchFunctionMode):
     ],
 )
 def test_drawn_and_measured_place_agree_within_a_hundredth_of_the_side(name):
-    """Measured: the energy of the centre cell's gradient, gates and attention held constant, over random weights."""
+    """Measured by the energy of the centre cell's gradient, with gates and attention held fixed and random weights."""
     side, found = 224, []
     for salt in "abc":
         with torch.device("meta"):
@@ -113,10 +113,10 @@ def test_drawn_and_measured_place_agree_within_a_hundredth_of_the_side(name):
 
 
 def test_the_centre_of_a_resnet_is_where_its_influence_is():
-    """Tiled evenly, the middle cell of 7 would be drawn at pixel 112; its receptive field is centred on pixel 96."""
+    """An even tiling would draw the middle cell of 7 at pixel 112, but its receptive field is centred on pixel 96."""
     x = torch.zeros(1, 3, 224, 224)
     model, expected = zoo.create("resnet18"), Cells(Axis(7, 0.5, 32), Axis(7, 0.5, 32))
-    for _ in range(2):  # the second look knows it from the first
+    for _ in range(2):  # the second probe takes it from the cache
         with torch.inference_mode(), probe(model, x, taps={"cam"}) as seen:
             model(x)
         assert seen.taps["cam"].cells == expected
@@ -131,7 +131,7 @@ def test_the_nearest_cell():
     assert [axis.nearest(pixel) for pixel in (-3, 4, 5, 12, 13, 31, 99)] == [0, 0, 1, 1, 2, 3, 3]
 
 
-def test_a_table_that_passes_through_unchanged_is_not_taken_for_a_part_of_the_image():
+def test_a_table_that_passes_through_unchanged_has_no_cells():
     table = torch.ones(3)
     x = torch.zeros(1, 3, 4, 4)
     with Follow(x) as follow:

@@ -1,4 +1,4 @@
-"""What a variant can be told: few fields, all of them in use, and every model does as it is told."""
+"""Configs have few fields, every field is used, and every model obeys them."""
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -12,7 +12,7 @@ from zoo.base import Config
 from zoo.layers.drop import DropPath
 from zoo.registry import variant
 
-MOST = 14  # fields that a Config may have besides base.Config's
+MOST = 14  # fields that a Config may add to base.Config's
 COMMON = {field.name for field in fields(Config)}
 VARIANTS = {name: variant(name) for name in zoo.names()}
 CONFIGS = sorted({type(cfg) for _, cfg in VARIANTS.values()}, key=str)
@@ -52,7 +52,7 @@ def test_a_config_has_few_fields_and_its_rows_vary_each(kind):
 
 
 def test_the_fields_of_every_part_vary():
-    """A field that a part inherits may vary in another heir."""
+    """A field that a part inherits may vary in another subclass."""
     found: dict[type, list[object]] = {}
     for _, cfg in VARIANTS.values():
         for part in (part for name in own(type(cfg)) for part in parts(getattr(cfg, name))):
@@ -65,7 +65,7 @@ def test_the_fields_of_every_part_vary():
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH_MODEL)
-def test_every_model_drops_as_it_is_told(name):
+def test_every_model_has_the_drop_rates_of_its_config(name):
     with torch.device("meta"):
         model = zoo.create(name, drop=0.25, drop_path=0.5)
     assert [m.p for m in model.modules() if isinstance(m, nn.Dropout)] == [0.25]
@@ -73,7 +73,7 @@ def test_every_model_drops_as_it_is_told(name):
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH_MODEL)
-def test_what_is_read_off_a_variants_own_weights_is_what_its_config_says(name):
+def test_fields_read_off_a_variants_own_weights_equal_its_config(name):
     model, cfg = VARIANTS[name]
     with torch.device("meta"):
         fitted = model.fit(cfg, zoo.create(name).state_dict())

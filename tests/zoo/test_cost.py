@@ -1,4 +1,4 @@
-"""Costs equal what was published for the architectures, and what pencil and paper give."""
+"""Costs equal the published figures of architectures, and counts by hand."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -120,9 +120,9 @@ def test_every_class_can_be_counted(name):
 
 
 def test_native_sizes():
-    assert native_size("vit_base_patch16_384") == (384, 384)  # its config says so
+    assert native_size("vit_base_patch16_384") == (384, 384)  # from its config
     assert native_size("convnext_xxlarge") == for_architecture("convnext_xxlarge")[0].size == (256, 256)
-    assert native_size("resnet20_cifar") == (32, 32)  # so does this one's
+    assert native_size("resnet20_cifar") == (32, 32)  # from its config, too
     assert native_size("resnet10t") == for_architecture("resnet10t")[0].size
     c = cost("convnext_xxlarge")
     assert (c.height, c.width) == (256, 256)
@@ -141,7 +141,7 @@ def test_refusals():
         cost("mixer_b16_224", (256, 256))
 
 
-def test_callers_modes_do_not_matter():
+def test_the_callers_modes_do_not_change_the_cost():
     plain = cost("vit_cifar")
     _cost.cache_clear()
     with torch.inference_mode():
@@ -155,7 +155,7 @@ def test_is_cached():
     assert cost("vit_cifar") is cost("vit_cifar", native_size("vit_cifar"))
 
 
-def test_threads_do_not_meet():
+def test_threads_do_not_disturb_each_other():
     cases = [("vit_cifar", 32), ("swin_cifar", 32), ("resnet20_cifar", 32), ("convnext_cifar", 64)]
     alone = [cost(name, (side, side)) for name, side in cases]
     _cost.cache_clear()

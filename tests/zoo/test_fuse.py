@@ -1,4 +1,4 @@
-"""A fused model is the same function, and explains itself in the same way."""
+"""A fused model has the same outputs and the same maps."""
 
 import pytest
 import torch
@@ -14,10 +14,10 @@ def convolutions(model: nn.Module) -> int:
 
 
 @pytest.mark.parametrize("name", ["fastvit_t8", "fastvit_sa12", "fastvit_mci0", "resnet18"])
-def test_outputs_and_maps_stay(name):
+def test_outputs_and_maps_do_not_change(name):
     model = build(name)
     for key, parameter in model.named_parameters():
-        if key.endswith("gamma"):  # of unit size it would let signals grow with depth, and rounding with them
+        if key.endswith("gamma"):  # around 1, signals would grow with depth, and rounding errors with them
             parameter.data *= 0.1
     before = {key: value.clone() for key, value in model.state_dict().items()}
     fused = zoo.fuse(model)
@@ -43,10 +43,10 @@ def test_outputs_and_maps_stay(name):
         ("mobilenetv2_100", 0),
         ("fastvit_t8", 0),
         ("fastvit_sa12", 2),  # before the attention of its last two blocks
-        ("resnet9_cifar", 3),  # after a pool, which a negative factor would turn round
+        ("resnet9_cifar", 3),  # after a max pool, which does not commute with a negative factor
     ],
 )
-def test_only_norms_that_stand_alone_are_left(name, left):
+def test_only_norms_that_cannot_be_folded_are_left(name, left):
     fused = zoo.fuse(zoo.create(name))
     assert sum(isinstance(m, nn.BatchNorm2d) for m in fused.modules()) == left
 
@@ -57,7 +57,7 @@ def test_fewer_convolutions_where_there_were_branches():
 
 
 class Odd(zoo.Backbone):
-    """Layers that fold, beside some that must not."""
+    """Layers that can be folded, and layers that must not be."""
 
     num_classes, readout = 3, "mean"
 
@@ -80,7 +80,7 @@ class Odd(zoo.Backbone):
         return self.fc_bn(self.fc(x.mean(1)))
 
 
-def test_a_norm_is_folded_into_a_layer_that_it_alone_reads():
+def test_a_norm_is_folded_into_a_layer_only_if_nothing_else_reads_it():
     model = Odd().double().eval()
     generator = torch.Generator().manual_seed(0)
     for value in model.state_dict().values():

@@ -1,4 +1,4 @@
-"""Every kind of picture file gives the RGB pixels that it means, and every other file one clear sentence."""
+"""Every kind of photo file gives the RGB pixels that it means, and every other file one clear sentence."""
 
 import struct
 import warnings
@@ -14,7 +14,7 @@ from zoo.photo import PhotoError, open_photo
 
 ORANGE = (240, 120, 20)
 NOISE = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8)  # no symmetry
-UPRIGHT = {  # EXIF's definition: where the stored first row and column lie in the upright picture
+UPRIGHT = {  # EXIF's definition: where the stored first row and column lie in the upright photo
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -57,7 +57,7 @@ def png(width: int, height: int, depth: int, kind: int, data: bytes, *extra: tup
 
 
 def tiff(width: int, height: int, tags: dict[int, int], data: bytes) -> bytes:
-    """A little-endian TIFF in one strip by its specification; `tags` beside the size and the strip."""
+    """A little-endian TIFF in one strip by its specification; `tags` are added to the size and the strip."""
     tags = {256: width, 257: height, 259: 1, 278: height, 279: len(data)} | tags
     tags[273] = 8 + 2 + 12 * (len(tags) + 1) + 4
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
@@ -119,7 +119,7 @@ def test_unknown_orientation_stays_as_stored(tmp_path, value):
 @pytest.mark.parametrize(
     "entries", [b"\x05\0", b"\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0", b"\xff\xff" + b"\x9c" * 30, b""]
 )
-def test_broken_exif_does_not_hide_the_picture(tmp_path, entries):
+def test_broken_exif_does_not_hide_the_photo(tmp_path, entries):
     path = saved(tmp_path, Image.new("RGB", (16, 8), ORANGE), "a.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0" + entries)
     content = path.read_bytes()
     start = content.index(b"JFIF") - 4
@@ -241,7 +241,7 @@ def test_the_suffix_does_not_matter(tmp_path):
     assert (pixels(path) == NOISE).all()
 
 
-@pytest.mark.parametrize("side", [6400, 12000, 60000])  # above the limit here, Pillow's warning, Pillow's error
+@pytest.mark.parametrize("side", [6400, 12000, 60000])  # above our limit, above Pillow's warning, above Pillow's error
 def test_bomb_is_refused_by_its_header(tmp_path, side):
     path = written(tmp_path, png(side, side, 8, 2, b""), "bomb.png")
     limit, filters = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
@@ -287,18 +287,18 @@ def box(brand: bytes) -> bytes:
     ("content", "says"),
     [
         (b"", "is empty"),
-        (b"Dear reader,\nthis is no picture.\n" * 9, "no picture of a known kind"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no picture of a known kind"),
+        (b"Dear reader,\nthis is no photo.\n" * 9, "not a photo in a known format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a photo in a known format"),
         (b"\xff\xd8\xff\xe0" + bytes(99), "damaged"),
         (png(1, 0, 8, 2, b""), "damaged"),
         (box(b"heic"), "HEIC"),
         (box(b"mif1"), "HEIC"),
-        (box(b"crx "), "no picture of a known kind"),
+        (box(b"crx "), "not a photo in a known format"),
         (box(b"isom"), "video"),
         (box(b"qt  "), "video"),
         (b"\x1aE\xdf\xa3" + bytes(99), "video"),
         (b"RIFF\0\1\0\0AVI LIST" + bytes(99), "video"),
-        (b"RIFF\0\1\0\0WAVEfmt " + bytes(99), "no picture of a known kind"),
+        (b"RIFF\0\1\0\0WAVEfmt " + bytes(99), "not a photo in a known format"),
     ],
 )
 def test_other_files(tmp_path, content, says):
@@ -317,7 +317,7 @@ def test_many_threads(tmp_path):
         saved(tmp_path, Image.fromarray(NOISE), "a.png"),
         saved(tmp_path, Image.effect_noise((300, 200), 90).convert("RGB"), "b.jpg", exif=broken_exif),
         saved(tmp_path, Image.effect_noise((300, 200), 90), "c.tiff"),
-        written(tmp_path, b"no picture", "d.jpg"),
+        written(tmp_path, b"no photo", "d.jpg"),
     ]
 
     def outcome(path):

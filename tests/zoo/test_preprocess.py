@@ -1,4 +1,4 @@
-"""Pictures come out bit for bit as the reference prepares them, and the view says where they come from."""
+"""Preprocessed images equal the reference's bit for bit, and the view says which part of the photo they show."""
 
 import csv
 import sys
@@ -10,14 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from tools.golden_preprocess import digest, pictures, recipes
+from tools.golden_preprocess import digest, noise_images, recipes
 from zoo.catalogue import checkpoint
 from zoo.preprocess import View, preprocess, seen, view
 
 with (Path(__file__).parents[1] / "goldens" / "preprocess" / "digests.tsv").open() as _file:
     GOLDENS = {(row["name"], row["moment"]): row for row in csv.DictReader(_file, delimiter="\t")}
 RECIPES = {key: c for key, c in recipes().items() if not c.bundled}
-PICTURES = pictures()
+IMAGES = noise_images()
 CENTER = checkpoint("resnet50.tv_in1k")  # 224 of 256, bilinear
 SQUASH = replace(CENTER, mode="squash", crop=1.0)
 SMALL = replace(CENTER, crop=1.15)  # resized to less than the crop, then padded
@@ -30,19 +30,19 @@ def test_every_recipe_has_a_golden():
 
 @pytest.mark.parametrize("key", GOLDENS, ids="-".join)
 def test_bit_equal_to_the_reference(key):
-    made = {shape: digest(preprocess(image, RECIPES[key])) for shape, image in PICTURES.items()}
-    assert made == {shape: GOLDENS[key][shape] for shape in PICTURES}
+    made = {shape: digest(preprocess(image, RECIPES[key])) for shape, image in IMAGES.items()}
+    assert made == {shape: GOLDENS[key][shape] for shape in IMAGES}
 
 
 def test_view_of_a_center_crop():
     assert view((512, 256), CENTER) == View((224, 224), left=144, top=16, right=368, bottom=240)
 
 
-def test_view_of_a_squashed_picture_is_all_of_it():
+def test_view_of_a_squashed_image_is_the_whole_photo():
     assert view((500, 333), SQUASH).box == pytest.approx((0, 0, 500, 333))
 
 
-def test_view_of_a_padded_picture_reaches_outside():
+def test_view_of_a_padded_image_exceeds_the_photo():
     assert view((448, 224), BORDER).box == (0, -112, 448, 336)
 
 
@@ -80,15 +80,15 @@ def test_extreme_shapes(size, recipe):
 
 
 def test_beyond_the_budget_only_rounding_differs(monkeypatch):
-    image = PICTURES["500x333"]
+    image = IMAGES["500x333"]
     exact = np.asarray(seen(image, CENTER)).astype(int)
     monkeypatch.setattr(sys.modules[preprocess.__module__], "BUDGET", 0)
     cheap = np.asarray(seen(image, CENTER)).astype(int)
     assert 0 < np.abs(cheap - exact).max() <= 1
 
 
-def test_a_size_of_ones_own():
-    image = PICTURES["500x333"]
+def test_a_given_size_replaces_the_checkpoints():
+    image = IMAGES["500x333"]
     assert preprocess(image, CENTER, 96).shape == (3, 96, 96)
     assert preprocess(image, CENTER, (64, 96)).shape == (3, 64, 96)
     assert view(image.size, CENTER, (64, 96)).size == (64, 96)

@@ -1,4 +1,4 @@
-"""Names lead to one class, one config and one file."""
+"""Every name has one class, one config and one file."""
 
 import pytest
 
@@ -6,18 +6,18 @@ import zoo
 from zoo.registry import register, source, variant
 
 
-def test_the_file_of_a_variant_is_the_one_that_spells_its_name():
+def test_the_file_of_a_variant_contains_its_name():
     for name in zoo.names():
         assert f'"{name}": ' in source(name).read_text(), name
 
 
-def test_a_file_need_not_be_that_of_the_class():
+def test_a_variants_file_may_differ_from_the_file_of_its_class():
     name = "vit_base_patch16_siglip_224"
     assert source(name).stem == "siglip"
     assert variant(name)[0].__module__ == "zoo.families.vit"
 
 
-def test_an_unknown_name_is_told_with_its_neighbours():
+def test_an_unknown_name_is_refused_with_similar_names():
     with pytest.raises(KeyError, match=r"no architecture 'resnet51'.*resnet50"):
         source("resnet51")
 

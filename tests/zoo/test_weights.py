@@ -1,4 +1,4 @@
-"""Loading weights, against a Hub on this machine: what is found, what is refused, and what each refusal says."""
+"""Loading weights from a Hub on this machine: what is loaded, what is refused, and the sentence of each refusal."""
 
 import errno
 import hashlib
@@ -62,7 +62,7 @@ def test_from_the_hub_with_its_own_number_of_classes(hub):
     assert same(model.state_dict(), STATE)
 
 
-def test_the_second_time_no_question_is_asked(hub):
+def test_the_second_load_sends_no_request(hub):
     assert not zoo.is_local(ROW)
     first = zoo.download(ROW)
     hub.asked.clear()
@@ -75,7 +75,7 @@ def test_the_second_time_no_question_is_asked(hub):
     assert hub.asked == []
 
 
-def test_safetensors_go_before_a_pickle(hub, tmp_path):
+def test_safetensors_are_preferred_to_a_pickle(hub, tmp_path):
     pickle_of_dataparallel = pickled({"state_dict": {f"module.{k}": v for k, v in STATE.items()}}, tmp_path / "x")
     hub.repos[REPO] = {"pytorch_model.bin": pickle_of_dataparallel}
     assert file_size(ROW) == len(pickle_of_dataparallel)
@@ -96,7 +96,7 @@ def test_progress_rises_to_the_total(hub):
 
 
 def test_progress_with_xet_which_opens_two_bars(hub):
-    """The storage itself is not ours to test: only how it reports, bytes fetched before bytes written."""
+    """This tests only how the storage client reports progress: bytes fetched before bytes written."""
     reporting = pytest.importorskip("huggingface_hub.utils._xet_progress_reporting")
     if not hasattr(reporting, "XetDownloadProgressReporter"):
         pytest.skip("this huggingface_hub opens one bar")
@@ -119,7 +119,7 @@ def test_progress_with_xet_which_opens_two_bars(hub):
     assert heard == [(part, len(FILE)) for part in (*parts[1:], parts[-1])]
 
 
-def test_what_a_progress_function_raises_comes_through(hub):
+def test_an_exception_from_a_progress_function_reaches_the_caller(hub):
     class CancelledError(Exception):
         pass
 
@@ -131,7 +131,7 @@ def test_what_a_progress_function_raises_comes_through(hub):
     weights.load(ROW)
 
 
-def test_a_dropped_connection_is_taken_up_where_it_broke(hub):
+def test_a_dropped_connection_is_resumed_where_it_broke(hub):
     hub.hang_ups = 1
     hub.patch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 16)
     hub.patch.setattr(file_download.time, "sleep", lambda seconds: None)
@@ -145,7 +145,7 @@ def test_a_broken_download_says_so_and_the_next_succeeds(hub):
     hub.patch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
     hub.patch.setattr(file_download.time, "sleep", lambda seconds: None)
     text = sentence(weights.load, ROW)
-    assert f"The download of {ROW.name} broke off" in text and "load it again" in text
+    assert f"The download of {ROW.name} was interrupted" in text and "load it again" in text
     assert not zoo.is_local(ROW)
     hub.hang_ups = 0
     assert weights.load(ROW).num_classes == 7
@@ -171,7 +171,7 @@ def test_two_loads_at_once(hub):
         (lambda hub: hub.patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", NOWHERE), "cannot be reached"),
     ],
 )
-def test_what_cannot_be_had(hub, spoil, says):
+def test_what_cannot_be_downloaded(hub, spoil, says):
     spoil(hub)
     assert file_size(ROW) is None
     text = sentence(weights.load, ROW)
@@ -200,13 +200,13 @@ def test_a_disk_that_refuses(hub, number, says):
     assert says in sentence(weights.load, ROW)
 
 
-def test_a_file_larger_than_the_disk_is_not_begun(hub):
+def test_a_file_larger_than_the_disk_is_not_downloaded(hub):
     hub.patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     assert "takes 1.1 MB" in sentence(weights.load, ROW)
     assert "GET" not in [method for method, *_ in hub.asked]
 
 
-def test_more_than_the_memory_holds_is_not_even_downloaded(hub):
+def test_a_model_that_does_not_fit_into_memory_is_not_downloaded(hub):
     hub.patch.setattr(memory, "available_memory", lambda: 1000)
     assert "needs 1.1 MB of memory" in sentence(weights.load, ROW)
     assert not zoo.is_local(ROW)
@@ -223,7 +223,7 @@ def test_a_file_from_outside_the_hub(hub, tmp_path):
     hub.files[name] = data
     assert file_size(row) == len(data) and not zoo.is_local(row)
     hub.hang_ups = 1
-    assert "broke off" in sentence(weights.load, row)
+    assert "was interrupted" in sentence(weights.load, row)
     heard = []
     zoo.download(row, lambda *now: heard.append(now))
     assert heard == sorted(heard) and heard[0][0] < len(data) and heard[-1] == (len(data), len(data))
@@ -240,7 +240,7 @@ def test_a_file_from_outside_the_hub_that_was_changed(hub, tmp_path):
     assert not zoo.is_local(row)
 
 
-def test_outside_the_hub_the_offline_switch_holds_too(hub):
+def test_the_offline_switch_also_holds_outside_the_hub(hub):
     hub.patch.setattr(constants, "HF_HUB_OFFLINE", True)
     row = replace(ROW, source=f"{hub.url}/files/small.pth")
     assert "HF_HUB_OFFLINE is set" in sentence(weights.load, row)
@@ -259,7 +259,7 @@ def test_a_damaged_file_in_the_cache_says_which_folder_to_delete(hub):
 
 
 @pytest.mark.parametrize(("architecture", "size"), [("vit_tiny_patch16_224", 160), ("mixer_s32_224", 96)])
-def test_another_picture_size_and_number_of_classes_are_read_off(hub, architecture, size):
+def test_another_image_size_and_number_of_classes_are_read_off(hub, architecture, size):
     state = zoo.create(architecture, img_size=size, num_classes=3).state_dict()
     hub.repos[REPO]["model.safetensors"] = save(state)
     model = weights.load(replace(ROW, name=f"{architecture}.lab"))
@@ -267,7 +267,7 @@ def test_another_picture_size_and_number_of_classes_are_read_off(hub, architectu
     assert {k: v.shape for k, v in model.state_dict().items()} == {k: v.shape for k, v in state.items()}
 
 
-def test_an_architecture_that_is_not_here_is_not_downloaded(hub):
+def test_an_unknown_architecture_is_not_downloaded(hub):
     assert "There is no architecture" in sentence(weights.load, replace(ROW, name="resnet2_cifar.lab"))
     assert hub.asked == []
 
@@ -297,7 +297,7 @@ def test_a_bundled_file_is_checked(hub, tmp_path, monkeypatch):
     assert hub.asked == []
 
 
-def test_a_fresh_process_with_nothing_but_the_environment_set(server, tmp_path):
+def test_a_new_process_with_only_the_environment_set(server, tmp_path):
     server.repos, server.gated, server.hang_ups = {REPO: {"model.safetensors": FILE}}, {REPO}, 0
     script = f"""
 import json, sys

@@ -1,4 +1,4 @@
-"""Weights from a file: what is read, what is refused, whether it fits the architecture and the memory."""
+"""Weights from a file: what is read, what is refused, and whether it fits the architecture and the memory."""
 
 import pickle
 
@@ -29,12 +29,12 @@ def test_a_local_file_in_half_precision(tmp_path):
         torch.testing.assert_close(model.state_dict()["conv1.weight"], STATE["conv1.weight"].bfloat16().float())
 
 
-def test_nests_are_opened_averaged_weights_first(tmp_path):
+def test_nested_weights_are_found_and_averaged_ones_preferred(tmp_path):
     ones, zeros = ({"w": torch.full((2,), v)} for v in (1.0, 0.0))
     torch.save({"state_dict": zeros, "state_dict_ema": ones, "arch": "x"}, tmp_path / "a.pth")
     assert weights.read(tmp_path / "a.pth")["w"].tolist() == [1, 1]
     torch.save([1, 2], tmp_path / "b.pth")
-    assert "holds no weights by name" in sentence(weights.read, tmp_path / "b.pth")
+    assert "holds no named weights" in sentence(weights.read, tmp_path / "b.pth")
 
 
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
@@ -79,7 +79,7 @@ def test_what_does_not_fit_is_counted(tmp_path):
     assert "does not fit" in says({"w": torch.ones(1)})
 
 
-def test_weights_that_lie_otherwise_are_adapted(tmp_path):
+def test_weights_in_another_layout_are_adapted(tmp_path):
     model, _ = zoo.registry.variant(ARCHITECTURE)
     save_file({f"backbone.{k}": v for k, v in STATE.items()}, tmp_path / "a.safetensors")
     with pytest.MonkeyPatch.context() as patch:

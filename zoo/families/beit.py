@@ -1,11 +1,10 @@
-"""BEiT: a plain ViT that learns as BERT does, by naming the visual words of the patches that it is not shown.
+"""BEiT: a plain ViT that learns as BERT does, by predicting the visual words of hidden patches.
 
     image -> patches -> + class token -> blocks -> mean of the patches -> norm -> fc
-    block -> norm -> attention, biased by distance -> + shortcut -> norm -> MLP -> + shortcut
+    block -> norm -> attention, biased by offset -> + shortcut -> norm -> MLP -> + shortcut
 
-No place is added to a token: each head of each block learns what the offset between two patches is worth to it. Keys
-have no bias, and branches start quietly. Bao et al. 2021, "BEiT: BERT Pre-Training of Image Transformers",
-arXiv:2106.08254. The rows read out here were fine-tuned on classes.
+Tokens get no positions: each head of each block learns a bias for every offset between two patches. Keys have no bias,
+and branches start small. Bao et al. 2021, "BEiT: BERT Pre-Training of Image Transformers", arXiv:2106.08254.
 """
 
 from dataclasses import replace
@@ -45,12 +44,12 @@ class Beit(Eva):
     Any H and W that the patch divides: the tables are resized to the grid.
     """
 
-    # The size of the image tells the indices into the tables.
+    # The indices into the tables follow from the image's size.
     layouts = (*Eva.layouts, Layout(unused=r"relative_position_index$"))
 
     @classmethod
     def fit(cls, cfg: vit.Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
-        """Read off the number of classes and, from the first block's table, the (square) image's size."""
+        """Read the number of classes and, from the first block's table, the (square) image's size."""
         fitted = super().fit(cfg, state_dict)
         table = state_dict.get("blocks.0.attn.relative_position_bias_table")
         return fitted if table is None else fitted | {"img_size": table_side(table, class_token=True) * cfg.patch}

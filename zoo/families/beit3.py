@@ -1,7 +1,7 @@
-"""BEiT-3: one transformer for images, texts and pairs; this is the half that reads images.
+"""BEiT-3: one transformer for images, texts and pairs; this is the part that reads images.
 
-All share the attention, each kind of input has an MLP of its own, and what is hidden in any of them is to be filled in.
-For so large a model norms keep the signal in bounds inside attention and MLP, before the last linear layer of each.
+All inputs share the attention, each kind has an MLP of its own, and the model learns to predict hidden parts of each.
+Norms before the last linear layer of attention and MLP keep the signal of so large a model in bounds.
 Wang et al. 2022, "Image as a Foreign Language: BEiT Pretraining for All Vision and Vision-Language Tasks",
 arXiv:2208.10442; the norms: "Foundation Transformers" (Magneto), Wang et al. 2022, arXiv:2210.06423.
 """
@@ -38,12 +38,12 @@ UNILM = Layout(
         (r"ffn_layernorm\.", "norm."),
         (r"ffn\.", "mlp."),
     ),
-    reshaped={"pos_embed": lambda table: table[None, 2:]},  # two rows that no token ever stands on
+    reshaped={"pos_embed": lambda table: table[None, 2:]},  # the first two rows are never used
 )
 
 
 class NormedMlp(Mlp):
-    """fc1 -> act -> norm -> fc2 on the last axis."""
+    """fc1 -> act -> norm -> fc2 on the last axis. (..., C) -> (..., C)."""
 
     def __init__(self, dim: int, hidden: int):
         super().__init__(dim, hidden)
@@ -54,13 +54,13 @@ class NormedMlp(Mlp):
 
 
 class Beit3(Eva):
-    """The model, which also reads the original files."""
+    """An EVA that also reads the original files."""
 
     layouts = (*Eva.layouts, UNILM)
 
     @classmethod
     def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Read microsoft/unilm's files too, in which queries, keys and values have a matrix each."""
+        """Read microsoft/unilm's files too, which have one matrix each for queries, keys and values."""
         state = super().adapt(state_dict)
         for key in [key for key in state if ".q_proj." in key]:
             parts = [state.pop(key.replace(".q_proj.", f".{part}_proj.")) for part in "qkv"]

@@ -1,9 +1,9 @@
 """BEiT v2: BEiT with visual words that stand for meaning, not for how pixels look.
 
-A tokenizer distils CLIP's or DINO's patch features into a vocabulary; the model names its words where patches are
-hidden, a second time from the class token and early patches alone, so that the class token learns to sum the image
-up. Peng et al. 2022, "BEiT v2: Masked Image Modeling with Vector-Quantized Visual Tokenizers", arXiv:2208.06366. What
-reads images is BEiT as it was.
+A tokenizer distils CLIP's or DINO's patch features into a vocabulary. The model predicts the words of hidden patches, a
+second time from the class token and early patches alone, so that the class token learns to summarise the image. Peng
+et al. 2022, "BEiT v2: Masked Image Modeling with Vector-Quantized Visual Tokenizers", arXiv:2208.06366. The
+architecture is BEiT's.
 """
 
 from dataclasses import replace

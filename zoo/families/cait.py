@@ -1,11 +1,11 @@
-"""CaiT: a deep ViT in two parts: patches read each other, then a class token reads them, and they no longer change.
+"""CaiT: a deep ViT in two parts: patches read each other, then a class token reads the patches, which stay fixed.
 
-    image -> patches of 16x16, a linear layer -> + places -> blocks -> + class token -> class blocks -> norm -> fc
+    image -> patches of 16x16, a linear layer -> + positions -> blocks -> + class token -> class blocks -> norm -> fc
     block       -> norm -> talking-heads attention -> gamma -> + shortcut -> norm -> MLP -> gamma -> + shortcut
     class block -> the same for the class token alone, which reads itself and all patches
 
-What makes depth trainable is gamma, a learned factor a channel that starts near nothing: layer scale. Touvron et al.
-2021, "Going deeper with Image Transformers", arXiv:2103.17239. Talking heads: Shazeer et al. 2020, arXiv:2003.02436.
+Layer scale makes depth trainable: gamma, a learned factor a channel that starts near zero. Touvron et al. 2021, "Going
+deeper with Image Transformers", arXiv:2103.17239. Talking heads: Shazeer et al. 2020, arXiv:2003.02436.
 """
 
 from dataclasses import dataclass, replace
@@ -35,12 +35,12 @@ MLP_RATIO = 4  # hidden width of an MLP over dim
 class Config(base.Config):
     """What tells one CaiT from another."""
 
-    dim: int
+    dim: int  # channels of a token
     depth: int  # blocks
-    num_heads: int
+    num_heads: int  # of attention
     patch: int = 16  # side of a patch, pixels
     img_size: int = 224  # side of the image that the position table was learned on, pixels
-    layer_scale: float = 1e-5  # where gamma starts
+    layer_scale: float = 1e-5  # initial gamma
 
 
 class Block(nn.Module):
@@ -59,7 +59,7 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def update(self, x: Tensor, y: Tensor) -> Tensor:
-        """Add to x what it read, y, then what the MLP makes of it. (B, N, C) each."""
+        """Add the attention's output y to x, then the MLP's. (B, N, C) each."""
         x = torch.addcmul(x, self.drop_path(y), self.gamma_1)
         return torch.addcmul(x, self.drop_path(self.mlp(self.norm2(x))), self.gamma_2)
 
@@ -68,7 +68,7 @@ class Block(nn.Module):
 
 
 class ClassBlock(Block):
-    """(B, 1 + N, C) -> (B, 1 + N, C), of which the first token alone is new."""
+    """(B, 1 + N, C) -> (B, 1 + N, C), in which only the first token changes."""
 
     attention = ClassAttention
 
@@ -93,7 +93,7 @@ class CaiT(Backbone):
         self.table_grid = side, side
         self.patch_embed = PatchEmbed(cfg.patch, cfg.dim)
         self.pos_embed = position_table(side * side, cfg.dim)
-        # The rate is the same in all blocks, as the paper has it.
+        # The rate is the same in all blocks, as in the paper.
         self.blocks = nn.Sequential(*(Block(cfg.drop_path, cfg) for _ in range(cfg.depth)))
         self.cls_token = position_table(1, cfg.dim)
         self.blocks_token_only = nn.ModuleList(ClassBlock(0.0, cfg) for _ in range(CLASS_DEPTH))
@@ -104,7 +104,7 @@ class CaiT(Backbone):
 
     @classmethod
     def fit(cls, cfg: Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
-        """Read off the number of classes and, from the position table, the (square) image's size."""
+        """Read the number of classes and, from the position table, the (square) image's size."""
         fitted, table = super().fit(cfg, state_dict), state_dict.get("pos_embed")
         return fitted if table is None else fitted | {"img_size": round(table.shape[1] ** 0.5) * cfg.patch}
 
@@ -128,7 +128,7 @@ class CaiT(Backbone):
         return x if pre_logits else self.head(x)
 
     def read(self, tokens: Tensor, grid: Grid) -> Tensor:
-        """Read logits from the tokens after any block; where no class token is among them, it asks first."""
+        """Read logits from the tokens after any block; patches alone go through the class blocks first."""
         return self.forward_head(self.norm(tokens if grid.prefix else self.ask(tokens, grid)))
 
 

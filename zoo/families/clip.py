@@ -1,9 +1,9 @@
-"""CLIP's image encoder: a ViT that learned from captions which images and sentences belong together.
+"""CLIP's image encoder: a ViT that learned from captions which photos and sentences belong together.
 
-    patches (no bias) -> + places -> norm -> blocks -> norm -> class token -> the space that words share
+    patches (no bias) -> + positions -> norm -> blocks -> norm -> class token -> the embedding space shared with text
 
-Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision", arXiv:2103.00020. Where
-the last layer has 512 to 1,280 outputs, they are no classes but that space. The quickgelu rows keep OpenAI's GELU.
+Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision", arXiv:2103.00020. The
+512 to 1,280 outputs of some rows are not classes but that space. The quickgelu rows keep OpenAI's GELU.
 """
 
 from dataclasses import replace
@@ -17,7 +17,7 @@ from zoo.layers.mlp import Mlp
 from zoo.layers.norm import LayerNorm
 from zoo.registry import register
 
-OPENAI = Layout(  # a text encoder lies beside the images'
+OPENAI = Layout(  # the file also holds a text encoder
     marker=r"^(module\.)?visual\.class_embedding$",
     under=r"(module\.)?visual\.",
     projection=r"^proj$",

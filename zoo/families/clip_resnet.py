@@ -1,12 +1,12 @@
-"""CLIP's other image encoder: a ResNet that halves by means, read out by attention in place of the mean.
+"""CLIP's other image encoder: a ResNet that halves its grid by means and ends in attention pooling.
 
-    image -> three 3x3 convs, 2x2 mean (H/4) -> 4 stages of bottlenecks (H/32) -> the grid's mean before it, + places
-    -> the mean asks, it and every place answer -> the space that words share
+    image -> three 3x3 convs, 2x2 mean (H/4) -> 4 stages of bottlenecks (H/32) -> [mean of the grid, grid] + positions
+    -> attention, with the mean as the only query -> the embedding space shared with text
 
 Every stride but the stem's first is a 2x2 mean: after the 3x3 conv of a branch, before the 1x1 conv of its shortcut.
 Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision", arXiv:2103.00020, section
-2.4. x4, x16 and x64 take about so many times the work of a ResNet-50. The gap rows are timm's: the trunk alone, read
-out by the mean.
+2.4. x4, x16 and x64 cost about that many times a ResNet-50. The gap rows are timm's: the trunk alone, read out by
+the mean.
 """
 
 import math
@@ -31,7 +31,7 @@ from zoo.registry import register
 
 HEAD_DIM = 64
 RELU = partial(nn.ReLU, inplace=True)
-OPENAI = Layout(  # a text encoder lies beside the images'
+OPENAI = Layout(  # the file also holds a text encoder
     marker=r"^visual\.conv1\.weight$",
     under=r"visual\.",
     renamed=(
@@ -53,13 +53,7 @@ class Config(base.Config):
     """What tells one CLIP ResNet from another."""
 
     depths: tuple[int, ...]  # blocks in each stage
-    width: float = 1.0  # times 64, 128, 256, 512: channels inside the blocks, which give four times as many
-
-
-def shortcut(dim_in: int, dim: int, halve: bool) -> nn.Sequential:
-    """(B, dim_in, H, W) -> (B, dim, H, W), or half the grid."""
-    pool = HalveByMean() if halve else nn.Identity()
-    return nn.Sequential(OrderedDict(pool=pool, conv=ConvNorm(dim_in, dim, 1)))
+    width: float = 1.0  # times 64, 128, 256, 512: channels inside the blocks, which output four times as many
 
 
 class Bottleneck(nn.Module):
@@ -67,10 +61,14 @@ class Bottleneck(nn.Module):
 
     def __init__(self, dim_in: int, dim: int, halve: bool, drop_path: float):
         super().__init__()
-        self.shortcut = shortcut(dim_in, 4 * dim, halve) if dim_in != 4 * dim else nn.Identity()
+        pool = HalveByMean if halve else nn.Identity
+        self.shortcut = nn.Sequential()
+        if dim_in != 4 * dim:
+            self.shortcut.add_module("pool", pool())
+            self.shortcut.add_module("conv", ConvNorm(dim_in, 4 * dim, 1))
         self.conv1_1x1 = ConvNorm(dim_in, dim, 1, act=RELU)
         self.conv2_kxk = ConvNorm(dim, dim, 3, act=RELU)
-        self.halve = HalveByMean() if halve else nn.Identity()
+        self.halve = pool()
         self.conv3_1x1 = ConvNorm(dim, 4 * dim, 1)
         self.drop_path = DropPath(drop_path)
 
@@ -82,9 +80,9 @@ class Bottleneck(nn.Module):
 
 
 class AttentionPool2d(nn.Module):
-    """The mean of the grid asks, it and every place answer. (B, C, H, W) -> (B, num_classes).
+    """The mean of the grid is the query; it and every position are keys. (B, C, H, W) -> (B, num_classes).
 
-    `side` is that of the grid that the position table was learned on; for another it is resized.
+    The position table was learned on a grid of side x side; for another grid it is resized.
     """
 
     def __init__(self, dim: int, side: int, num_classes: int, drop: float = 0.0):
@@ -102,17 +100,13 @@ class AttentionPool2d(nn.Module):
         x = x + resize_positions(self.pos_embed[None], self.table_grid, grid.shape, prefix=1)
         parts = self.q(x[:, :1]), self.k(x), self.v(x)
         q, k, v = (part.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for part in parts)  # (B, h, N, d) each
-
-        def geometry() -> Geometry:
-            query, keys = torch.zeros(1, 1, dtype=torch.long), torch.arange(grid.tokens)[None]
-            return Geometry(query, keys, Grid(1, 0, 0), grid)
-
-        x = self.drop(attention(q, k, v, layer=self, geometry=geometry).transpose(1, 2).flatten(1))
+        x = attention(q, k, v, layer=self, geometry=lambda: Geometry.one_query(grid))
+        x = self.drop(x.transpose(1, 2).flatten(1))
         return x if pre_logits else self.proj(x)
 
 
 class ClipResNet(Backbone):
-    """Image (B, 3, H, W) -> features (B, num_features, H/32, W/32) -> what it says in words' space (B, num_classes).
+    """Image (B, 3, H, W) -> features (B, num_features, H/32, W/32) -> embedding (B, num_classes).
 
     Any H and W that 32 divides: the position table is resized to the grid.
     """
@@ -124,6 +118,7 @@ class ClipResNet(Backbone):
     def __init__(self, cfg: Config):
         super().__init__()
         dim = int(64 * cfg.width)
+        self.num_features, self.num_classes = dim * 2 ** (len(cfg.depths) + 1), cfg.num_classes
         self.stem = nn.Sequential(
             OrderedDict(
                 conv1=ConvNorm(3, dim // 2, 3, 2, act=RELU),
@@ -133,15 +128,12 @@ class ClipResNet(Backbone):
             )
         )
         self.stages = nn.Sequential()
-        dim_in = dim
-        for i, rates in enumerate(drop_path_rates(cfg.drop_path, cfg.depths)):
-            stage = nn.Sequential()
-            for j, rate in enumerate(rates):
-                stage.append(Bottleneck(dim_in, dim * 2**i, halve=i > 0 and j == 0, drop_path=rate))
-                dim_in = 4 * dim * 2**i
-            self.stages.append(stage)
-        self.num_features, self.num_classes = dim_in, cfg.num_classes
-        self.head = self.make_head(dim_in, cfg)
+        for i, (first, *rest) in enumerate(drop_path_rates(cfg.drop_path, cfg.depths)):
+            mid = dim * 2**i
+            blocks = [Bottleneck(2 * mid if i else dim, mid, i > 0, first)]
+            blocks += [Bottleneck(4 * mid, mid, False, rate) for rate in rest]
+            self.stages.append(nn.Sequential(*blocks))
+        self.head = self.make_head(self.num_features, cfg)
 
     @staticmethod
     def make_head(dim: int, cfg: Config) -> nn.Module:
@@ -150,7 +142,7 @@ class ClipResNet(Backbone):
 
     @classmethod
     def fit(cls, cfg: Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
-        """Read off the number of classes and, from the rows of the position table, the (square) image's size."""
+        """Read the number of classes and, from the rows of the position table, the (square) image's size."""
         fitted, table = super().fit(cfg, state_dict), state_dict.get("head.pos_embed")
         return fitted if table is None else fitted | {"img_size": 32 * math.isqrt(len(table) - 1)}
 

@@ -1,7 +1,7 @@
-"""ConvNeXt: what is left of a ResNet when every choice is taken again with a transformer in mind.
+"""ConvNeXt: a ResNet in which every design choice is made again with transformers in mind.
 
     image -> stem: 4x4 patches -> 4 stages of blocks, the grid halved before each but the first -> mean -> norm -> fc
-    block -> 7x7 depthwise conv (mix places) -> norm -> 4x wide MLP (mix channels) -> gamma -> + shortcut
+    block -> 7x7 depthwise conv (mix positions) -> norm -> 4x wide MLP (mix channels) -> gamma -> + shortcut
 
 V1: Liu et al. 2022, "A ConvNet for the 2020s", arXiv:2201.03545. V2 adds GRN and drops gamma: Woo et al. 2023,
 arXiv:2301.00808. V1's sizes under tiny and the _ols, _hnf and _rms variants are timm's own (Ross Wightman); the _cifar
@@ -34,13 +34,13 @@ class Config(base.Config):
     dims: tuple[int, ...]  # channels in each stage
     kernels: tuple[int, ...] = (7, 7, 7, 7)  # depthwise kernel in each stage
     patch: int = 4  # pixels between two cells of the stem's grid
-    stem: str = "patch"  # or two 3x3 convs: "overlap"; with the first half as wide, "_tiered"; with act between, "_act"
+    stem: str = "patch"  # or two 3x3 convs: "overlap"; the first half as wide: + "_tiered"; act between them: + "_act"
     conv_mlp: bool = False  # MLP as 1x1 convs on (B, C, H, W), not as linear layers on (B, H, W, C)
     grn: bool = False  # V2: global response norm inside the MLP
-    gamma: float | None = 1e-6  # V1: how quietly each branch starts; V2: None, no gamma
+    gamma: float | None = 1e-6  # V1: initial scale of each branch; V2: None, no gamma
     norm: Callable[..., nn.Module] = LayerNorm2d  # of (B, C, H, W), given its channels and eps
     eps: float = 1e-6  # what every norm adds to the variance
-    act: Callable[[], nn.Module] = nn.GELU
+    act: Callable[[], nn.Module] = nn.GELU  # inside the MLP
     head_norm_first: bool = False  # norm before the mean, not after
     head_hidden: int | None = None  # one hidden layer in the head, this wide
 
@@ -95,8 +95,7 @@ def stem(cfg: Config) -> nn.Sequential:
 class ConvNeXt(Backbone):
     """Image (B, 3, H, W) -> features (B, dims[-1], H/32, W/32) -> logits (B, num_classes).
 
-    With the smaller patch or fewer stages of another config the grid is finer. An image too small to be halved that
-    often is a ValueError.
+    A smaller patch or fewer stages make the grid finer. An image too small to be halved that often is a ValueError.
     """
 
     no_attention = CONVOLUTIONS
@@ -120,7 +119,7 @@ class ConvNeXt(Backbone):
 
     @classmethod
     def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Files of masked pre-training (fcmae) end before the head: give them its norm as it starts."""
+        """Files of masked pre-training (fcmae) have no head: add its norm as initialised."""
         if "head.norm.weight" in state_dict or "norm_pre.weight" in state_dict:
             return state_dict
         like = state_dict["stages.3.blocks.0.norm.weight"]
@@ -129,7 +128,7 @@ class ConvNeXt(Backbone):
     def forward_features(self, x: Tensor) -> Tensor:
         side = min(x.shape[2:])
         if side < self.smallest:
-            raise ValueError(f"This ConvNeXt needs images of {self.smallest} pixels a side or more, not {side}.")
+            raise ValueError(f"This ConvNeXt needs images of {self.smallest} pixels a side or more: {side} is too few.")
         x = self.stem(x)
         for i, stage in enumerate(self.stages, 1):
             x = tap(f"stage{i}", stage(x), "NCHW")

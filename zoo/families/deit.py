@@ -1,9 +1,9 @@
 """DeiT: ViT trained on ImageNet alone, by learning from a convolutional teacher.
 
-The distilled rows carry a second token with a head of its own, which learned to repeat the teacher; the answer is the
-mean of the two heads. Touvron et al. 2020, "Training data-efficient image transformers and distillation through
-attention", arXiv:2012.12877. DeiT-III, with a better recipe, layer scale, and no place for the class token: Touvron et
-al. 2022, "DeiT III: Revenge of the ViT", arXiv:2204.07118.
+The distilled rows have a second token with its own head, which learned to repeat the teacher; the logits are the mean
+of both heads. Touvron et al. 2020, "Training data-efficient image transformers and distillation through
+attention", arXiv:2012.12877. DeiT-III, with a better recipe, layer scale, and no position for the class token: Touvron
+et al. 2022, "DeiT III: Revenge of the ViT", arXiv:2204.07118.
 """
 
 from dataclasses import replace

@@ -1,8 +1,8 @@
-"""DINOv2: a ViT that learned without labels, and whose patch features carry the most of all.
+"""DINOv2: a ViT that learned without labels and is known for the quality of its patch features.
 
 A student sees crops and masked images and must agree with a running mean of itself. Oquab et al. 2023, "DINOv2:
-Learning Robust Visual Features without Supervision", arXiv:2304.07193. The reg4 rows have four registers, tokens to
-think in, which take the outliers out of the patch features: Darcet et al. 2023, arXiv:2309.16588. No classes: features.
+Learning Robust Visual Features without Supervision", arXiv:2304.07193. The reg4 rows have four registers, spare tokens
+that remove the outliers from the patch features: Darcet et al. 2023, arXiv:2309.16588. No classes: features.
 """
 
 from dataclasses import replace
@@ -25,7 +25,7 @@ class DinoV2(ViT):
 
     @classmethod
     def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Read facebookresearch/dinov2's files too: where there are registers, the class token takes its place in."""
+        """Read facebookresearch/dinov2's files too; with registers, add the class token's position to the token."""
         state = super().adapt(state_dict)
         if "register_tokens" in state_dict:
             class_place, state["pos_embed"] = state["pos_embed"].split((1, state["pos_embed"].shape[1] - 1), 1)

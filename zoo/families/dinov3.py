@@ -1,7 +1,7 @@
 """DINOv3: DINOv2 grown to seven billion parameters and distilled to smaller models.
 
-A Gram loss keeps the features of single patches sharp through long training. Places run from -1 to 1 over an image of
-any size and turn queries and keys; four registers stand after the class token; the plus, huge and 7b rows have SwiGLU.
+A Gram loss keeps the features of single patches sharp through long training. Positions run from -1 to 1 over an image
+of any size and rotate queries and keys; four registers follow the class token; the plus, huge and 7b rows have SwiGLU.
 Siméoni et al. 2025, "DINOv3", arXiv:2508.10104. The qkvb rows have biases on queries and values, which in the others
 are all zero. The eupe checkpoints are distilled from several teachers: "Efficient Universal Perception Encoder", 2026,
 arXiv:2603.22387. No classes: features, read out as the mean of the patches.

@@ -1,4 +1,4 @@
-"""ECA-ResNet: a ResNet whose every branch ends in gates that cost next to nothing, one short 1d conv over the channels.
+"""ECA-ResNet: a ResNet with very cheap gates at the end of every branch, one short 1d conv over the channels.
 
     branch -> convs -> gates: mean over the grid, 1d conv along the channels, sigmoid -> each channel times its gate
 
@@ -10,17 +10,7 @@ arXiv:2002.08258. The d and t rows are ResNet-D's, the x rows ResNeXt's; light i
 from dataclasses import replace
 from functools import partial
 
-from zoo.families.resnet import (
-    RESNET26,
-    RESNET50,
-    RESNET101,
-    RESNET200,
-    RESNET269,
-    Pruned,
-    ResNet,
-    resnet_d,
-    resnet_t,
-)
+from zoo.families.resnet import RESNET26, RESNET50, RESNET101, RESNET200, RESNET269, Pruned, ResNet, resnet_d, resnet_t
 from zoo.layers.channel_attention import EfficientChannelAttention
 from zoo.registry import register
 

@@ -1,12 +1,12 @@
-"""EVA: a plain ViT of a billion parameters that learned to tell what CLIP says of the patches that it is not shown.
+"""EVA: a plain ViT of a billion parameters that learned to predict CLIP's features of hidden patches.
 
-    image -> patches -> + class token, + places -> blocks -> mean of the patches -> norm -> fc
+    image -> patches -> + class token, + positions -> blocks -> mean of the patches -> norm -> fc
     block -> norm -> attention -> + shortcut -> norm -> MLP -> + shortcut
 
-Keys have no bias: it would add the same to all that a query sees, which the softmax takes out. Fang et al. 2022, "EVA:
+Keys have no bias: it would add the same to all scores of a query, which the softmax cancels. Fang et al. 2022, "EVA:
 Exploring the Limits of Masked Visual Representation Learning at Scale", arXiv:2211.07636. The eva_large rows'
-keys do have one; the clip row is the image encoder of EVA-CLIP, Sun et al. 2023, arXiv:2303.15389. What grew from EVA
-(EVA-02, RoPE-ViT, PE, DINOv3) shares this model, with queries and keys turned by their places.
+keys do have one; the clip row is the image encoder of EVA-CLIP, Sun et al. 2023, arXiv:2303.15389. Its heirs (EVA-02,
+RoPE-ViT, PE, DINOv3) share this model, with rotary positions for queries and keys.
 """
 
 from collections.abc import Callable, Sequence
@@ -77,7 +77,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """(B, N, C) -> (B, N, C). `last`: what its attention reads is what explanations should look at."""
+    """(B, N, C) -> (B, N, C). `last`: explanations should look at what its attention reads."""
 
     def __init__(self, index: int, drop_path: float, cfg: "Config"):
         super().__init__()
@@ -105,17 +105,17 @@ class Block(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Config(vit.Config):
-    """What tells one EVA, or one of those that grew from it, from another: a ViT's, and this."""
+    """What tells one EVA, or one of its heirs, from another: a ViT's options and these."""
 
     attention: Callable[[int, Any], nn.Module] = Attention  # of (index of the block, cfg)
-    rotary: AxialRotary | CentredRotary | Literal["learned"] | None = None  # turn queries and keys by their places
+    rotary: AxialRotary | CentredRotary | Literal["learned"] | None = None  # rotate queries and keys by their positions
     block: Callable[[int, float, Any], nn.Module] = Block  # of (index, drop_path, cfg)
 
 
 class Eva(ViT):
     """Image (B, 3, H, W) -> tokens (B, N, dim) -> logits (B, num_classes).
 
-    Any H and W that the patch divides: the position table is resized to the grid, the turns are made for it.
+    Any H and W that the patch divides: the position table is resized to the grid, the rotations are made for it.
     """
 
     def __init__(self, cfg: Config):
@@ -124,7 +124,7 @@ class Eva(ViT):
         self.rope = MixedRotary(cfg.depth, cfg.num_heads, self.head_dim) if cfg.rotary == "learned" else None
 
     def turns(self, grid: Grid, x: Tensor) -> Sequence[Turns | None]:
-        """How each block turns its queries and keys."""
+        """How each block rotates its queries and keys."""
         dtype = torch.promote_types(x.dtype, torch.float32)
         if self.rope is not None:
             return self.rope(grid, dtype)
@@ -132,15 +132,8 @@ class Eva(ViT):
             return [None] * len(self.blocks)
         return [rotary_turns(self.rotary, grid, self.head_dim, dtype, x.device)] * len(self.blocks)
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Grid]:
-        """(B, 3, H, W) -> tokens (B, N, dim) after the last norm, and where they stand."""
-        x, grid = self.embed(x)
-        by_token = self.readout == "token"
-        for i, (block, turns) in enumerate(zip(self.blocks, self.turns(grid, x), strict=True), 1):
-            x = block(x, grid, turns, last=i == len(self.blocks) and by_token)
-            x = tap(f"stage{i}", x, "NLC", grid)
-        x = self.norm(x)
-        return (x if by_token else tap("cam", x, "NLC", grid)), grid
+    def extras(self, grid: Grid, x: Tensor) -> Sequence[tuple[Any, ...]]:
+        return [(turns,) for turns in self.turns(grid, x)]
 
 
 BIASED_KEYS = partial(Attention, biased="qkv")

@@ -1,10 +1,10 @@
-"""EVA-02: EVA with today's transformer parts, as good with far fewer parameters.
+"""EVA-02: EVA with newer transformer parts, as accurate with far fewer parameters.
 
-Rotary positions beside the learned ones, SwiGLU in place of the MLP, and from base on a norm inside it (in the clip
-rows, inside the attention too). A stronger CLIP taught it to fill in what was hidden. Fang et al. 2023, "EVA-02: A
-Visual Representation for Neon Genesis", arXiv:2303.11331. Grids of any size are stretched over the 16x16 of training.
-The clip rows are image encoders: Sun et al. 2023, "EVA-CLIP", arXiv:2303.15389; the enormous one has norms after its
-branches, a plain MLP and no rotary positions.
+It adds rotary positions to the learned ones, SwiGLU instead of the MLP, and from base on a norm inside it (in the clip
+rows, inside the attention too). It learned to predict a stronger CLIP's features of hidden patches. Fang et al. 2023,
+"EVA-02: A Visual Representation for Neon Genesis", arXiv:2303.11331. Grids of any size are stretched over the 16x16 of
+training. The clip rows are image encoders: Sun et al. 2023, "EVA-CLIP", arXiv:2303.15389; the enormous one has norms
+after its branches, a plain MLP and no rotary positions.
 """
 
 from dataclasses import replace

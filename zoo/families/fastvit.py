@@ -1,4 +1,4 @@
-"""FastViT: a mobile net of branches that fold into single convolutions; only the last stage of some sizes attends.
+"""FastViT: a mobile net of branches that fold into single convolutions; only some sizes end in an attention stage.
 
     image -> 3 convolutions (H/4) -> 4 stages of blocks, the grid halved before stages 2 to 4
     -> 3x3 depthwise conv to twice the channels, gates -> mean -> fc
@@ -6,10 +6,9 @@
     attention -> norm -> attention -> gamma -> + shortcut in place of the first step; sizes sa, ma: in the last stage
 
 The convolutions of the stem, of a block's first step, between stages and at the end are sums of branches
-(zoo/layers/reparam.py). That first step is all linear: folded, it is one depthwise conv, shortcut and all. Vasu et al.
-2023, "FastViT: A Fast Hybrid Vision Transformer using Structural Reparameterization", arXiv:2303.14189. Large kernels
-beside small ones: Ding et al. 2022, RepLKNet, arXiv:2203.06717. Where a place is, told by a convolution: Chu et al.
-2021, "Conditional Positional Encodings for Vision Transformers", arXiv:2102.10882.
+(zoo/layers/reparam.py). The first step is linear: with its shortcut it folds into one depthwise conv. Vasu et al. 2023,
+"FastViT: A Fast Hybrid Vision Transformer using Structural Reparameterization", arXiv:2303.14189. Large with small
+kernels: Ding et al. 2022, RepLKNet, arXiv:2203.06717. Positions from a convolution: Chu et al. 2021, arXiv:2102.10882.
 """
 
 import re
@@ -35,7 +34,7 @@ from zoo.probe import Grid, tap
 from zoo.registry import register
 
 HEAD_DIM = 32
-GAMMA = 1e-5  # how quietly each step of a block starts
+GAMMA = 1e-5  # initial scale of each step of a block
 TOWER = Layout(marker=r"^image_encoder\.model\.", under=r"image_encoder\.model\.")  # MobileCLIP's own files
 APPLE = Layout(
     marker=r"^patch_embed\.0\.rbr_conv\.",
@@ -63,7 +62,7 @@ class Config(base.Config):
     depths: tuple[int, ...] = (2, 2, 6, 2)  # blocks in each stage
     dims: tuple[int, ...] = (64, 128, 256, 512)  # channels in each stage
     mlp_ratio: float = 4.0  # hidden width of the MLP over dim
-    attention_stages: int = 0  # how many of the last stages attend
+    attention_stages: int = 0  # how many of the last stages have attention
     norm: Callable[[int], nn.Module] = nn.BatchNorm2d  # before attention
     stem_scale: bool = True  # 1x1 branches in the stem
     down_act: bool = False  # GELU after the large kernel that halves the grid
@@ -119,7 +118,7 @@ class ScaledSum(nn.Module):
 
 
 class RepMixer(nn.Module):
-    """Mix each place with its eight neighbours. (B, C, H, W) -> (B, C, H, W)."""
+    """Mix each position with its eight neighbours. (B, C, H, W) -> (B, C, H, W)."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -144,7 +143,7 @@ class RepMixer(nn.Module):
 
 
 class ConvMlp(Mlp):
-    """7x7 depthwise conv -> MLP at every place. (B, C, H, W) -> (B, C, H, W)."""
+    """7x7 depthwise conv -> MLP at every position. (B, C, H, W) -> (B, C, H, W)."""
 
     def __init__(self, dim: int, hidden: int):
         super().__init__(dim, hidden, conv=True)
@@ -191,7 +190,7 @@ class AttentionBlock(nn.Module):
 
 
 class PositionConv(nn.Module):
-    """Tell each place where it is: what lies around it, the border too. (B, C, H, W) -> (B, C, H, W)."""
+    """Encode position by a convolution, which sees the border. (B, C, H, W) -> (B, C, H, W)."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -253,7 +252,7 @@ class FastViT(Backbone):
 
     @classmethod
     def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Read Apple's own files too, where stages are one list of blocks, halvings and positions."""
+        """Read Apple's own files too, whose stages are one list of blocks, halvings and position layers."""
         state = super().adapt(state_dict)
         halvings = sorted({int(found[1]) for key in state if (found := re.match(r"network\.(\d+)\.proj\.", key))})
 

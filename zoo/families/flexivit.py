@@ -1,9 +1,9 @@
-"""FlexiViT: one ViT for every patch size, so that cost is chosen when it is used.
+"""FlexiViT: one ViT for every patch size, so that its user chooses the cost.
 
-    zoo.load("flexivit_small.1200ep_in1k", patch=30)     64 tokens at 240x240, where 16 makes 225
+    zoo.load("flexivit_small.1200ep_in1k", patch=30)     64 tokens at 240x240, 225 with patch 16
 
-It was trained with patches of 8 to 48 pixels in turn; the patch layer and the position table are resized to the patch
-that is asked for. Beyer et al. 2022, "FlexiViT: One Model for All Patch Sizes", arXiv:2212.08013.
+It was trained with patches of 8 to 48 pixels in turn; the patch layer and the position table are resized to the chosen
+patch. Beyer et al. 2022, "FlexiViT: One Model for All Patch Sizes", arXiv:2212.08013.
 """
 
 from dataclasses import replace
@@ -15,7 +15,7 @@ from zoo.families.vit import BASE as VIT_BASE, LARGE as VIT_LARGE, SMALL as VIT_
 from zoo.layers.embed import check_patches, resize_kernel
 from zoo.registry import register
 
-KERNEL = 16  # side in pixels of the patch layer as the files hold it
+KERNEL = 16  # side in pixels of the patch layer in the files
 
 
 class FlexiPatchEmbed(nn.Module):
@@ -32,7 +32,7 @@ class FlexiPatchEmbed(nn.Module):
 
 
 class FlexiViT(ViT):
-    """ViT whose `patch` may be chosen anew for the same weights: its position table does not depend on it."""
+    """ViT whose `patch` may change with the same weights: its position table does not depend on it."""
 
     @staticmethod
     def table_side(cfg: Config) -> int:

@@ -1,10 +1,10 @@
-"""MLP-Mixer: no convolution, no attention; one MLP mixes places, channel by channel, another mixes channels.
+"""MLP-Mixer: no convolution, no attention; one MLP mixes positions, channel by channel, another mixes channels.
 
     image -> 16x16 patches -> blocks -> norm -> mean -> fc
     block -> norm -> MLP along the tokens -> + shortcut -> norm -> MLP along the channels -> + shortcut
 
 Tolstikhin et al. 2021, "MLP-Mixer: An all-MLP Architecture for Vision", arXiv:2105.01601. The gmixer variants, with
-gated MLPs, are timm's own (Ross Wightman). The token MLP has a weight for every place, so a model takes one size only.
+gated MLPs, are timm's own (Ross Wightman). Its token MLP has weights for every position, so it takes one size only.
 """
 
 from collections.abc import Callable
@@ -59,7 +59,7 @@ class MlpMixer(Backbone):
 
     readout = "norm_mean"
     classifier_key = "head"
-    no_attention = "it mixes places by MLPs whose weights are the same for every image"
+    no_attention = "it mixes positions by MLPs whose weights are the same for every image"
 
     def __init__(self, cfg: Config):
         super().__init__()
@@ -74,7 +74,7 @@ class MlpMixer(Backbone):
 
     @classmethod
     def fit(cls, cfg: Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
-        """Read the number of classes and, from the number of tokens, the size of the image off a checkpoint."""
+        """Read the number of classes and, from the number of tokens, the (square) image's size."""
         fitted = super().fit(cfg, state_dict)
         weight = state_dict.get("blocks.0.mlp_tokens.fc1.weight")
         return fitted if weight is None else fitted | {"img_size": cfg.patch * isqrt(weight.shape[1])}
@@ -82,10 +82,8 @@ class MlpMixer(Backbone):
     def forward_features(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         if (height, width) != (self.img_size, self.img_size):
-            raise ValueError(
-                f"This model takes images of {self.img_size}x{self.img_size} only, for its token MLPs have a weight "
-                f"for every place: resize the {height}x{width} image."
-            )
+            side = self.img_size
+            raise ValueError(f"This model takes images of {side}x{side} only: resize the {height}x{width} image.")
         x = self.stem(x).flatten(2).transpose(1, 2)
         for i, block in enumerate(self.blocks, 1):
             x = tap(f"stage{i}", block(x), "NLC", self.grid)

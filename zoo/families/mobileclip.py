@@ -1,12 +1,12 @@
 """MobileCLIP's image encoders: FastViTs, and one ViT, that learned from captions, rewritten captions and teachers.
 
-    mci0 to mci2 -> FastViT with gates where stages 3 and 4 begin
-    mci3, mci4   -> FastViT with a fifth stage; the last two attend, after layer norms
+    mci0 to mci2 -> FastViT with gates at the start of stages 3 and 4
+    mci3, mci4   -> FastViT with a fifth stage; the last two have attention, after layer norms
     vit          -> 4x4 patches -> norm -> 2x2 of them -> norm -> 2x2 of those, 16x16 pixels: the tokens of a ViT
 
-The 512 or 768 outputs are no classes but the space that words share. Vasu et al. 2023, "MobileCLIP: Fast Image-Text
-Models through Multi-Modal Reinforced Training", arXiv:2311.17049; mci3 and mci4: Faghri et al. 2025, "MobileCLIP2:
-Improving Multi-Modal Reinforced Training", arXiv:2508.20691.
+The 512 or 768 outputs are not classes but the embedding space shared with text. Vasu et al. 2023, "MobileCLIP: Fast
+Image-Text Models through Multi-Modal Reinforced Training", arXiv:2311.17049; mci3 and mci4: Faghri et al. 2025,
+"MobileCLIP2: Improving Multi-Modal Reinforced Training", arXiv:2508.20691.
 """
 
 from collections import OrderedDict
@@ -23,7 +23,7 @@ from zoo.layers.conv import ConvNorm
 from zoo.layers.norm import LayerNorm2d
 from zoo.registry import register
 
-# The ViT as it lies in Apple's own files.
+# The ViT in Apple's own files.
 APPLE = Layout(
     marker=r"^patch_emb\.",
     projection=r"^classifier\.proj$",
@@ -46,7 +46,7 @@ APPLE = Layout(
 
 
 class ConvStem(nn.Sequential):
-    """Patches of 4x4, then twice 2x2 of them at once. (B, 3, H, W) -> (B, dim, floor(H/16), floor(W/16))."""
+    """Patches of 4x4, then 2x2 of those, twice. (B, 3, H, W) -> (B, dim, floor(H/16), floor(W/16))."""
 
     def __init__(self, dim: int):
         super().__init__(
@@ -58,14 +58,12 @@ class ConvStem(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         height, width = input.shape[2:]
         if min(height, width) < 16:
-            raise ValueError(
-                f"An image of {height}x{width} is less than one patch of 16x16: show the model a larger image."
-            )
+            raise ValueError(f"An image of {height}x{width} is less than one patch of 16x16: choose a larger image.")
         return super().forward(input)
 
 
 def conv_stem(patch: int, dim: int) -> nn.Module:
-    """Make patches of 16x16, whatever `patch` says. (B, 3, H, W) -> (B, dim, floor(H/16), floor(W/16))."""
+    """Make patches of 16x16; `patch` is ignored. (B, 3, H, W) -> (B, dim, floor(H/16), floor(W/16))."""
     return nn.Sequential(OrderedDict(backbone=ConvStem(dim)))
 
 

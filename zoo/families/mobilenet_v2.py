@@ -1,4 +1,4 @@
-"""MobileNet-V2: blocks that are thin where they add up and wide inside, where a cheap depthwise conv looks around.
+"""MobileNet-V2: blocks that are narrow at their ends and wide inside, where a cheap depthwise conv mixes positions.
 
     image -> 3x3 conv -> 7 stages of blocks -> 1x1 conv to 1280 channels -> mean -> fc
     block -> 1x1 conv to 6 times the channels -> 3x3 depthwise conv -> 1x1 conv back, linear -> + shortcut
@@ -14,7 +14,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from zoo import base
-from zoo.base import CONVOLUTIONS, Backbone
+from zoo.base import CONVOLUTIONS, MeanReadout
 from zoo.layers.conv import conv
 from zoo.layers.head import classifier
 from zoo.layers.mbconv import Inverted, Separable
@@ -37,10 +37,9 @@ class Config(base.Config):
     head_dim: int = 1280  # channels of the last conv
 
 
-class MobileNetV2(Backbone):
+class MobileNetV2(MeanReadout):
     """Image (B, 3, H, W) -> features (B, head_dim, H/32, W/32) -> logits (B, num_classes)."""
 
-    readout = "mean"
     classifier_key = "classifier"
     no_attention = CONVOLUTIONS
 
@@ -61,10 +60,6 @@ class MobileNetV2(Backbone):
             x = tap(f"stage{i}", stage(x), "NCHW")
         return tap("cam", self.bn2(self.conv_head(x)), "NCHW")
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        x = self.drop(x.mean((2, 3)))
-        return x if pre_logits else self.classifier(x)
-
 
 STAGES = (
     (Separable(16),),
@@ -84,12 +79,12 @@ CIFAR_STAGES = (
 
 
 def wide(width: float) -> Config:
-    """The paper's width multiplier; the last conv never gets narrower."""
+    """The paper's width multiplier; the last conv never becomes narrower."""
     return Config(scaled(STAGES, width), make_divisible(32 * width), head_dim=max(1280, make_divisible(1280 * width)))
 
 
 def deep(width: float, depth: float) -> Config:
-    """Wider and deeper between the two ends, which stay as they are."""
+    """Wider and deeper, except for the first and last stage."""
     return Config(scaled(STAGES, width, depth, keep_end_depths=True))
 
 

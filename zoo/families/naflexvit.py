@@ -1,13 +1,13 @@
-"""NaFlexViT: a ViT that takes every image in its own shape, and images of unlike shapes in one batch.
+"""NaFlexViT: a ViT that takes every image in its own shape, and images of different shapes in one batch.
 
-    images -> each by as many patches as the budget allows -> a linear layer -> + places, resized to each grid
+    images -> each in as many patches as the budget allows -> a linear layer -> + positions, resized to each grid
     -> blocks, in which no token reads padding -> mean of the patches, norm, fc; or one learned query reads them
 
     model(preprocess_native([wide, tall], checkpoint))   from zoo.preprocess; or, as any family here, model(x)
 
 NaFlex: Tschannen et al. 2025, "SigLIP 2", arXiv:2502.14786, which joins NaViT's packing of images of any aspect ratio
-(Dehghani et al. 2023, arXiv:2307.06304; from it, places by row plus column) to FlexiViT's choice of the sequence length
-(Beyer et al. 2022, arXiv:2212.08013). The gap and map rows are timm's own (Ross Wightman), the siglip rows SigLIP 2's.
+(Dehghani et al. 2023, arXiv:2307.06304; from it, positions as row plus column) to FlexiViT's choice of the sequence
+length (Beyer et al. 2022, arXiv:2212.08013). The gap and map rows are timm's own, the siglip rows SigLIP 2's.
 """
 
 import math
@@ -34,8 +34,7 @@ from zoo.layers.scale import layer_scale
 from zoo.probe import Grid, tap
 from zoo.registry import register
 
-Patches = Mapping[str, Tensor]  # what zoo.preprocess.preprocess_native gives
-
+Patches = Mapping[str, Tensor]  # the result of zoo.preprocess.preprocess_native
 
 PATCH = 16  # side of a patch, pixels
 
@@ -44,18 +43,18 @@ PATCH = 16  # side of a patch, pixels
 class Config(base.Config):
     """What tells one NaFlexViT from another."""
 
-    dim: int = 768
+    dim: int = 768  # channels of a token
     depth: int = 12  # blocks
-    num_heads: int = 12
-    img_size: int = 256  # side of the image whose patches the position table has a row for each of, pixels
-    factorised: bool = False  # a table of rows and one of columns, which are added, for one of places
-    keep_aspect: bool = False  # resize the table to the square around the grid, not to the grid: a step stays a step
-    filter: Literal["bicubic", "bilinear"] = "bicubic"  # resizes a table of places; factorised ones are bilinear
-    registers: int = 0  # tokens that hold no place and are never read out
+    num_heads: int = 12  # of attention
+    img_size: int = 256  # side of the image for which the position table has a row a patch, pixels
+    factorised: bool = False  # the sum of a table of rows and one of columns, not one table of positions
+    keep_aspect: bool = False  # resize the table to the square around the grid, which keeps its aspect ratio
+    filter: Literal["bicubic", "bilinear"] = "bicubic"  # resizes one table of positions; factorised ones are bilinear
+    registers: int = 0  # tokens without a position that are never read out
     mlp_ratio: float = 4.0  # hidden width of the MLP over dim
-    qkv_bias: bool = True
-    act: Callable[[], nn.Module] = nn.GELU
-    layer_scale: float | None = 1e-5  # how quietly each branch starts
+    qkv_bias: bool = True  # of queries, keys and values
+    act: Callable[[], nn.Module] = nn.GELU  # inside the MLP
+    layer_scale: float | None = 1e-5  # initial scale of each branch
     readout: Literal["mean_norm", "attention_pool"] = "mean_norm"  # the mean of the patches, or one learned query's
 
     def mlp(self) -> Mlp:
@@ -63,7 +62,7 @@ class Config(base.Config):
 
 
 class Embeds(nn.Module):
-    """Patches to tokens in their places, the registers before them."""
+    """Patches to tokens with positions, after the registers. (B, 3, H, W) or Patches -> (B, N, C)."""
 
     def __init__(self, cfg: Config):
         super().__init__()
@@ -79,7 +78,7 @@ class Embeds(nn.Module):
             self.pos_embed = _noise(0.02, 1, side, side, cfg.dim)
 
     def places(self, height: int, width: int) -> Tensor:
-        """A vector for each place of a grid, by rows. (height * width, C)."""
+        """A vector for each position of a grid, by rows. (height * width, C)."""
         side = max(height, width)
         rows, columns = (side, side) if self.keep_aspect else (height, width)
         if self.factorised:
@@ -103,11 +102,11 @@ class Embeds(nn.Module):
         return tokens, grid, valid
 
     def embed_native(self, patches: Tensor, coord: Tensor, valid: Tensor) -> tuple[Tensor, Grid, Tensor | None]:
-        """Give the patches' tokens; grid and `valid` count the registers that come before them."""
+        """Make the patches' tokens; grid and `valid` include the registers before them."""
         shapes = [(height, width) for height, width in (coord.amax(1) + 1).tolist()]
         places = {shape: self.places(*shape) for shape in set(shapes)}
         table = pad_sequence([places[shape] for shape in shapes], batch_first=True)[:, : patches.shape[1]]
-        length = table.shape[1]  # the longest image's: all pad more where the budget is larger
+        length = table.shape[1]  # the longest image's; a larger budget only adds padding
         x, valid = self.proj(patches[:, :length]) + table, valid[:, :length]
         alike = len(places) == 1 and len(places[shapes[0]]) == length
         grid = Grid(self.prefix, *(shapes[0] if alike else (1, length)))
@@ -132,7 +131,7 @@ class Block(nn.Module):
         return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
 
 
-# A plain ViT's file: the patch layer is a convolution, the position table, (1, N, C), a square's.
+# A plain ViT's file: the patch layer is a convolution, the position table (1, N, C) that of a square.
 VIT = Layout(
     marker=r"^patch_embed\.",
     renamed=((r"^patch_embed\.", "embeds."), (r"^(pos_embed|reg_token)$", r"embeds.\1")),
@@ -146,9 +145,9 @@ VIT = Layout(
 class NaFlexViT(Backbone):
     """Image (B, 3, H, W) -> tokens (B, N, dim) -> logits (B, num_classes). Any H and W that 16 divides.
 
-    Or, for images of unlike shapes, a dict of `patches` (B, N, 768), each image's by rows and then
-    padding, `patch_coord` (B, N, 2), row and column, and `patch_valid` (B, N), False at padding. A patch of an image
-    may be False too: it is then left out of what the model sees.
+    Or, for images of different shapes, a dict of `patches` (B, N, 768), each image's by rows and then padding,
+    `patch_coord` (B, N, 2), row and column, and `patch_valid` (B, N), False at padding. `patch_valid` may also be False
+    at a patch of an image, which then stays hidden.
     """
 
     classifier_key = "head"
@@ -171,16 +170,16 @@ class NaFlexViT(Backbone):
 
     @classmethod
     def fit(cls, cfg: Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
-        """Read off the number of classes and the rows of the position table."""
+        """Read the number of classes and the rows of the position table."""
         fitted = super().fit(cfg, state_dict)
         table = state_dict.get("embeds.pos_embed_y" if cfg.factorised else "embeds.pos_embed")
         return fitted if table is None else fitted | {"img_size": table.shape[1] * PATCH}
 
     def encode(self, x: Tensor | Patches) -> tuple[Tensor, Grid, Tensor | None]:
-        """Give the tokens (B, N, dim) after the last norm, where they stand, and which are valid (B, N); None: all.
+        """Compute the tokens (B, N, dim) after the last norm, their grid, and which are valid (B, N); None: all.
 
-        N is the longest image's. Images of unlike shapes share no grid: it is then one row of patches, in the order
-        in which they came. `forward_head` wants all three, or it would take padding for patches.
+        N is the longest image's. Images of different shapes share no grid: it is then one row of patches in the order
+        given. `forward_head` needs all three, or it would take padding for patches.
         """
         tokens, grid, valid = self.embeds(x)
         bias = _hide(valid, tokens.dtype)
@@ -213,15 +212,15 @@ class NaFlexViT(Backbone):
 
 
 def _hide(valid: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """Make what, added to the scores, keeps padding from being read. (B, N) -> (B, 1, 1, N)."""
+    """Make the bias that hides padding when added to the scores. (B, N) -> (B, 1, 1, N)."""
     if valid is None:
         return None
-    # Not -inf: where an image is nothing but padding, a softmax over -inf alone would be no number.
+    # Not -inf: if an image is all padding, a softmax over -inf alone would be NaN.
     return torch.zeros_like(valid, dtype=dtype).masked_fill(~valid, torch.finfo(dtype).min)[:, None, None]
 
 
 def _resize_line(table: Tensor, length: int) -> Tensor:
-    """(1, N, C) -> (length, C), in float32 where that is another length."""
+    """(1, N, C) -> (length, C), resized in float32 if the lengths differ."""
     if table.shape[1] == length:
         return table[0]
     return F.interpolate(table.float().transpose(1, 2), length, mode="linear")[0].T.to(table.dtype)

@@ -1,10 +1,10 @@
-"""Perception Encoder: a contrastive image-text ViT whose best features lie in the middle, then brought to the end.
+"""Perception Encoder: a contrastive image-text ViT whose best features, in the middle, are tuned to move to the end.
 
-    patches (no bias) -> + places -> norm -> blocks, rotary positions -> norm -> attention pool -> the space of words
+    patches (no bias) -> + positions -> norm -> blocks, rotary positions -> norm -> attention pool -> text's space
 
-The core rows learned from captions: their last layer's outputs are no classes but the space that words share. The lang
-rows were tuned to be read by a language model and the spatial rows to keep places sharp: these end without a norm, and
-the mean of the patches is read out. Bolya et al. 2025, "Perception Encoder: The best visual embeddings are not at the
+The core rows learned from captions: their outputs are not classes but the embedding space shared with text. The lang
+rows were tuned to be read by a language model and the spatial rows for dense tasks: these end without a norm, and the
+mean of the patches is read out. Bolya et al. 2025, "Perception Encoder: The best visual embeddings are not at the
 output of the network", arXiv:2504.13181.
 """
 

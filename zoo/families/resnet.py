@@ -7,9 +7,9 @@
 He et al. 2015, "Deep Residual Learning for Image Recognition", arXiv:1512.03385; the grid is halved by the 3x3 conv,
 not by the first 1x1 conv as in the paper ("v1.5"). The letters are tweaks from He et al. 2018, "Bag of Tricks for
 Image Classification with Convolutional Neural Networks", arXiv:1812.01187: three 3x3 convs in the stem (c; wider: s;
-rising in steps: t), and a mean in front of the 1x1 conv of each halving shortcut (d, t). Wide: Zagoruyko and Komodakis
-2016, arXiv:1605.07146. Group normalisation: Wu and He 2018, arXiv:1803.08494. Some checkpoints learned from hashtags
-first, arXiv:1905.00546. The s and t rows and the sizes 10, 14 and 26 are not in the papers.
+rising in steps: t), and a mean before the 1x1 conv of each halving shortcut (d, t). Wide: Zagoruyko and Komodakis
+2016, arXiv:1605.07146. Group normalisation: Wu and He 2018, arXiv:1803.08494. Some checkpoints first learned from
+hashtags, arXiv:1905.00546. The s and t rows and the sizes 10, 14 and 26 are not in the papers.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from zoo import base
-from zoo.base import CHANNEL_GATES, CONVOLUTIONS, Backbone
+from zoo.base import CHANNEL_GATES, CONVOLUTIONS, MeanReadout
 from zoo.layers.conv import conv
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import classifier
@@ -32,7 +32,7 @@ from zoo.registry import register
 class Pruned:
     """What pruning left of a stage."""
 
-    dim: int  # channels that its blocks give
+    dim: int  # output channels of its blocks
     inner: tuple[tuple[int, int], ...]  # channels after the first and the second conv of each block
 
 
@@ -41,34 +41,34 @@ class Config(base.Config):
     """What tells one ResNet from another."""
 
     depths: tuple[int, ...]  # blocks in each stage
-    dims: tuple[int, ...] = (64, 128, 256, 512)  # width of each stage; bottlenecks give four times as many channels
+    dims: tuple[int, ...] = (64, 128, 256, 512)  # width of each stage; bottlenecks output four times as many channels
     bottleneck: tuple[bool, ...] = (True,) * 4  # which stages have bottlenecks, not basic blocks
     stem: tuple[int, ...] = (64,)  # channels after each conv of the stem: one 7x7 or three 3x3
     pool: Callable[[int], nn.Module] | None = None  # what halves the stem's grid, given its channels; None: max pool
     avg_down: bool = False  # halving shortcuts: 2x2 mean, then 1x1 conv; or else one strided conv
     down_kernel: int = 1  # of that strided conv
     groups: int = 1  # of the 3x3 conv in a bottleneck
-    group_width: int = 64  # channels of each group where dims says 64
-    first_reduce: int = 1  # a bottleneck's first conv gives so many times fewer channels than its second
+    group_width: int = 64  # channels of each group in a stage of width 64
+    first_reduce: int = 1  # how many times fewer channels a bottleneck's first conv outputs than its second
     attention: Callable[[int], nn.Module] = nn.Identity  # at the end of each branch, given its channels
     anti_alias: Callable[[], nn.Module] | None = None  # halves the grid in a branch in place of the conv's stride
     norm: Callable[[int], nn.Module] = nn.BatchNorm2d  # given its channels
-    pruned: tuple[Pruned, ...] = ()  # channels, stage by stage, where they no longer follow from the fields above
+    pruned: tuple[Pruned, ...] = ()  # channels, stage by stage, if they do not follow from the fields above
 
 
 def shortcut(dim_in: int, dim: int, stride: int, cfg: Config) -> nn.Sequential:
-    """Nothing where shapes agree. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
+    """The identity if shapes agree. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
     if stride == 1 and dim_in == dim:
         return nn.Sequential()
     if not cfg.avg_down:
         return nn.Sequential(conv(dim_in, dim, 1 if stride == 1 else cfg.down_kernel, stride), cfg.norm(dim))
-    # An odd last row or column is a mean of the pixels that there are.
+    # The mean at an odd last row or column ignores padding.
     mean = nn.Identity() if stride == 1 else nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False)
     return nn.Sequential(mean, conv(dim_in, dim, 1), cfg.norm(dim))
 
 
 class Block(nn.Module):
-    """Add a branch to its input. (B, dim_in, H, W) -> (B, dims[-1], H/stride, W/stride), rounded up.
+    """A branch added to its input. (B, dim_in, H, W) -> (B, dims[-1], H/stride, W/stride), rounded up.
 
     `dims` are the channels after each conv of the branch; `full` is what the last of them was before pruning.
     """
@@ -148,10 +148,9 @@ def stem(cfg: Config) -> nn.Module:
     return nn.Sequential(*first, conv(one, two, 3), cfg.norm(two), nn.ReLU(inplace=True), conv(two, three, 3))
 
 
-class ResNet(Backbone):
+class ResNet(MeanReadout):
     """Image (B, 3, H, W) -> features (B, num_features, H/32, W/32), rounded up -> logits (B, num_classes)."""
 
-    readout = "mean"
     classifier_key = "fc"
 
     def __init__(self, cfg: Config):
@@ -173,10 +172,6 @@ class ResNet(Backbone):
         for i in (1, 2, 3, 4):
             x = tap(f"stage{i}", self.get_submodule(f"layer{i}")(x), "NCHW")
         return tap("cam", x, "NCHW")
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        x = self.drop(x.mean((2, 3)))
-        return x if pre_logits else self.fc(x)
 
 
 BASIC = (False,) * 4

@@ -1,10 +1,10 @@
-"""ResNet-9: the shallow, wide ResNet of those who train CIFAR-10 in seconds.
+"""ResNet-9: a shallow, wide ResNet that learns CIFAR-10 in seconds.
 
     image -> 3x3 conv -> 3 stages on a grid of 16, 8, 4 -> mean -> fc
     stage -> 3x3 conv, max pool, bn, relu -> (first and last:) + two 3x3 convs of it, each with bn, relu
 
-It is Page's (2018, "How to train your ResNet", DAWNBench) with thinner stages, a mean at the end, and pooling before
-the norm, which costs less (Jordan 2024, arXiv:2404.00498). The size is this project's.
+Page 2018, "How to train your ResNet", DAWNBench; here with thinner stages, a mean at the end, and the cheaper pooling
+before the norm (Jordan 2024, arXiv:2404.00498). The size is this project's.
 """
 
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ STEM, FIRST, SECOND, THIRD = 32, 64, 160, 224  # channels
 
 
 class PoolConv(ConvNorm):
-    """(B, dim_in, H, W) -> (B, dim, H, W), or (B, dim, H/2, W/2) where the largest of each 2x2 is kept."""
+    """(B, dim_in, H, W) -> (B, dim, H, W), or (B, dim, H/2, W/2) with max pooling."""
 
     def __init__(self, dim_in: int, dim: int, pool: bool = False):
         super().__init__(dim_in, dim, 3, act=nn.ReLU)

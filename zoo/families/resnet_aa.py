@@ -1,10 +1,10 @@
-"""Anti-aliased ResNet: smooth, then drop pixels, so that an image moved by one pixel gives nearly the same answer.
+"""Anti-aliased ResNet: smooth before dropping pixels, so that a shift by one pixel hardly changes the output.
 
     where a ResNet's conv or max pool has stride 2, here it has stride 1, and a blur or a mean halves the grid after it
 
-The blur rows smooth by (1 2 1)/4 and keep the stem's max, at stride 1. The aa rows take 2x2 means, in the stem in place
-of the max; that is a box filter on an exact half, so images whose sides are multiples of 32 are safe. Zhang 2019,
-"Making Convolutional Networks Shift-Invariant Again", arXiv:1904.11486. The aa rows are timm's own.
+The blur rows smooth by (1 2 1)/4 and keep the stem's max, at stride 1. The aa rows take 2x2 means, in the stem
+instead of the max, which need an even grid: sides that are multiples of 32 are safe. Zhang 2019, "Making Convolutional
+Networks Shift-Invariant Again", arXiv:1904.11486. The aa rows are timm's own.
 """
 
 from dataclasses import replace
@@ -16,17 +16,8 @@ from zoo.families.resnet import RESNET18, RESNET34, RESNET50, RESNET101, ResNet,
 from zoo.layers.pool import BlurPool, HalveByMean
 from zoo.registry import register
 
-
-def stem_blur(dim: int) -> nn.Sequential:
-    return nn.Sequential(nn.MaxPool2d(3, 1, 1), BlurPool())
-
-
-def stem_mean(dim: int) -> nn.AvgPool2d:
-    return nn.AvgPool2d(2)
-
-
-blur = partial(replace, anti_alias=BlurPool, pool=stem_blur)
-mean = partial(replace, anti_alias=HalveByMean, pool=stem_mean)
+blur = partial(replace, anti_alias=BlurPool, pool=lambda dim: nn.Sequential(nn.MaxPool2d(3, 1, 1), BlurPool()))
+mean = partial(replace, anti_alias=HalveByMean, pool=lambda dim: nn.AvgPool2d(2))
 
 VARIANTS = {
     "resnetblur18": blur(RESNET18),

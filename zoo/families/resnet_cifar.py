@@ -1,4 +1,4 @@
-"""ResNet for CIFAR: the 32x32 ResNets of the original paper, thin and deep, with shortcuts that hold no weights.
+"""ResNet for CIFAR: the 32x32 ResNets of the original paper, thin and deep, with shortcuts that have no weights.
 
     image -> 3x3 conv -> 3 stages of n blocks at 16, 32, 64 channels on a grid of 32, 16, 8 -> mean -> fc
     block -> 3x3 conv, bn, relu -> 3x3 conv, bn -> + shortcut -> relu
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo import base
-from zoo.base import CONVOLUTIONS, Backbone
+from zoo.base import CONVOLUTIONS, MeanReadout
 from zoo.layers.conv import conv
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import classifier
@@ -49,10 +49,9 @@ class Block(nn.Module):
         return F.relu(x + y)
 
 
-class CifarResNet(Backbone):
+class CifarResNet(MeanReadout):
     """Image (B, 3, H, W) -> features (B, 4 * width, H/4, W/4) -> logits (B, num_classes)."""
 
-    readout = "mean"
     classifier_key = "fc"
     no_attention = CONVOLUTIONS
 
@@ -60,7 +59,7 @@ class CifarResNet(Backbone):
         super().__init__()
         n, remainder = divmod(cfg.depth - 2, 6)
         if remainder:
-            raise ValueError(f"A CIFAR ResNet has 6n + 2 layers; {cfg.depth} is not of that form.")
+            raise ValueError(f"A CIFAR ResNet has 6n + 2 layers, not {cfg.depth}: choose 20, 32, 44, 56 or 110.")
         dims = [cfg.width, 2 * cfg.width, 4 * cfg.width]
         self.num_features, self.num_classes = dims[-1], cfg.num_classes
         self.conv1, self.bn1 = conv(3, cfg.width, 3), nn.BatchNorm2d(cfg.width)
@@ -76,10 +75,6 @@ class CifarResNet(Backbone):
         for i in (1, 2, 3):
             x = tap(f"stage{i}", self.get_submodule(f"layer{i}")(x), "NCHW")
         return tap("cam", x, "NCHW")
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        x = self.drop(x.mean((2, 3)))
-        return x if pre_logits else self.fc(x)
 
 
 cifar = partial(Config, num_classes=10, img_size=32)

@@ -1,8 +1,8 @@
-"""ResNet-RS: the ResNet of 2015 with the small tweaks since then, scaled by depth and image size together.
+"""ResNet-RS: the ResNet of 2015 with later small improvements, scaled in depth and image size together.
 
     image -> three 3x3 convs -> 3x3 conv in place of the max pool -> 4 stages of SE bottlenecks -> mean -> fc
 
-ResNet-D's stem and shortcuts, a strided conv for the pool, and squeeze-and-excitation a quarter as wide as its branch.
+ResNet-D's stem and shortcuts, a strided conv as the pool, and squeeze-and-excitation a quarter as wide as its branch.
 Bello et al. 2021, "Revisiting ResNets: Improved Training and Scaling Strategies", arXiv:2103.07579.
 """
 
@@ -21,11 +21,7 @@ def conv_pool(dim: int) -> nn.Sequential:
     return nn.Sequential(conv(dim, dim, 3, 2), nn.BatchNorm2d(dim), nn.ReLU(inplace=True))
 
 
-def attention(dim: int) -> SqueezeExcite:
-    return SqueezeExcite(dim, dim // 4)
-
-
-RS = resnet_d(RESNET50, pool=conv_pool, attention=attention)
+RS = resnet_d(RESNET50, pool=conv_pool, attention=lambda dim: SqueezeExcite(dim, dim // 4))
 
 VARIANTS = {
     "resnetrs50": RS,

@@ -1,10 +1,10 @@
-"""ResNeXt: a ResNet whose 3x3 conv is split into groups, many narrow paths side by side for the price of one.
+"""ResNeXt: a ResNet whose 3x3 conv is split into groups, many narrow paths for the cost of one wide one.
 
-    bottleneck -> 1x1 conv -> 3x3 conv, each group of channels by itself -> 1x1 conv -> + shortcut -> relu
+    bottleneck -> 1x1 conv -> 3x3 conv, each group of channels on its own -> 1x1 conv -> + shortcut -> relu
 
 32x4d: 32 groups of 4 channels in the first stage, twice as many channels in each stage after it. Xie et al. 2016,
 "Aggregated Residual Transformations for Deep Neural Networks", arXiv:1611.05431. The wide ones were trained on
-Instagram's hashtags: Mahajan et al. 2018, arXiv:1805.00932. The d row has ResNet-D's stem and shortcuts.
+Instagram hashtags: Mahajan et al. 2018, arXiv:1805.00932. The d row has ResNet-D's stem and shortcuts.
 """
 
 from dataclasses import replace

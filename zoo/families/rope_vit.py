@@ -1,8 +1,8 @@
-"""RoPE-ViT: queries and keys are turned by row and column, which carries over better to images of other sizes.
+"""RoPE-ViT: row and column rotate queries and keys, which generalises better to other image sizes.
 
-Axial rows turn half of each head's channels by the row and half by the column; in mixed rows every head of every block
-learns how much either counts. The ape rows add learned places, too. Heo et al. 2024, "Rotary Position Embedding for
-Vision Transformer", arXiv:2403.13298. The reg_gap rows are timm's own (Ross Wightman): EVA-02's rotary positions,
+Axial rows rotate half of each head's channels by the row and half by the column; in mixed rows every head of every
+block learns how much each counts. The ape rows also add learned positions. Heo et al. 2024, "Rotary Position Embedding
+for Vision Transformer", arXiv:2403.13298. The reg_gap rows are timm's own (Ross Wightman): EVA-02's rotary positions,
 register tokens, and the mean of the patches.
 """
 

@@ -1,8 +1,8 @@
-"""SigLIP's image encoder: CLIP's idea with a yes-or-no question for each pair of image and sentence.
+"""SigLIP's image encoder: CLIP's idea with a yes-or-no question for each pair of photo and sentence.
 
-    patches -> + places -> blocks -> norm -> one learned query reads the patches
+    patches -> + positions -> blocks -> norm -> one learned query reads the patches
 
-There is no class token. The gap rows leave the query out and take the mean of the patches. Zhai et al. 2023,
+There is no class token. The gap rows take the mean of the patches instead of the query. Zhai et al. 2023,
 "Sigmoid Loss for Language Image Pre-Training", arXiv:2303.15343. The so400m width: Alabdulmohsin et al. 2023,
 arXiv:2305.13035. No classes: features.
 """

@@ -1,4 +1,4 @@
-"""SigLIP 2: SigLIP's encoder, which also learned to caption, to point, and to agree with itself on hidden patches.
+"""SigLIP 2: SigLIP's encoder, which also learned to caption, to localise, and to predict its own hidden patches.
 
 These are the sizes that SigLIP did not have; the others are SigLIP's with new weights. Tschannen et al. 2025,
 "SigLIP 2: Multilingual Vision-Language Encoders with Improved Semantic Understanding, Localization, and Dense

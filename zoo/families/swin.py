@@ -1,12 +1,12 @@
-"""Swin Transformer: attention inside small windows, which every second block shifts by half so that they overlap.
+"""Swin Transformer: attention inside small windows, which every second block shifts by half a window.
 
     image -> 4x4 patches -> 4 stages of blocks, 2x2 tokens merged before stages 2 to 4 -> norm -> mean -> fc
     block -> norm -> attention in each window -> + shortcut -> norm -> MLP -> + shortcut
 
 Liu et al. 2021, "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", arXiv:2103.14030.
 
-Any image that patches divide goes: where a window shrinks to its grid (zoo/layers/windows.py), its position biases
-shrink with it. So an image gets what a model built for its size would give.
+Any image that patches divide works: where a window shrinks to its grid (zoo/layers/windows.py), its position biases
+shrink with it, so the output is that of a model built for this size.
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from zoo import base
 from zoo.base import Backbone
+from zoo.layers.adapt import Layout
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.embed import PatchEmbed
 from zoo.layers.head import ClassifierHead
@@ -86,7 +87,7 @@ class Block(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Each 2x2 tokens become one; an odd grid is padded. (B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 * C)."""
+    """Merge each 2x2 tokens into one; an odd grid is padded. (B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 * C)."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -129,32 +130,27 @@ class Swin(Backbone):
     """Image (B, 3, H, W) -> features (B, H/32, W/32, num_features) -> logits (B, num_classes)."""
 
     readout = "norm_mean"
+    # The indices and masks in published files follow from the sizes.
+    layouts = (Layout(unused=r"relative_position_index$|attn_mask$"),)
 
     def __init__(self, cfg: Config):
         super().__init__()
-        stages = len(cfg.depths)
-        self.num_features, self.num_classes = cfg.dim * 2 ** (stages - 1), cfg.num_classes
+        self.num_features, self.num_classes = cfg.dim * 2 ** (len(cfg.depths) - 1), cfg.num_classes
         rates = drop_path_rates(cfg.drop_path, cfg.depths)
         self.patch_embed = NormedPatchEmbed(cfg.patch, cfg.dim)
-        self.layers = nn.ModuleList(Stage(i, rates[i], cfg) for i in range(stages))
+        self.layers = nn.ModuleList(Stage(i, stage_rates, cfg) for i, stage_rates in enumerate(rates))
         self.norm = LayerNorm(self.num_features, EPS)
         self.head = ClassifierHead(self.num_features, cfg.num_classes, cfg.drop)
 
     @classmethod
     def fit(cls, cfg: Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
-        """Read the number of classes and the side of each stage's windows off a checkpoint."""
+        """Read the number of classes and the side of each stage's windows."""
         sides = list(cfg.window)
         for i in range(len(cfg.depths)):
             table = state_dict.get(f"layers.{i}.blocks.0.attn.relative_position_bias_table")
             if table is not None:
                 sides[i] = table_side(table)
         return super().fit(cfg, state_dict) | {"window": tuple(sides)}
-
-    @classmethod
-    def adapt(cls, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Leave out what published files hold too and the sizes alone tell: indices and masks."""
-        known = ("relative_position_index", "attn_mask")
-        return {key: value for key, value in state_dict.items() if not key.endswith(known)}
 
     def forward_features(self, x: Tensor) -> Tensor:
         x = self.patch_embed(x)

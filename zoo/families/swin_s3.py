@@ -1,4 +1,4 @@
-"""Swin S3 (AutoFormerV2): Swin with the side of each stage's windows, and the depth, found by search.
+"""Swin S3 (AutoFormerV2): Swin with the window size of each stage, and the depth, found by search.
 
     as zoo/families/swin.py, with windows of 7 or 14 tokens, one side a stage
 

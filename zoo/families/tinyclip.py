@@ -1,7 +1,7 @@
-"""TinyCLIP: CLIP made small, by copying how the large one relates images to words and by inheriting its weights.
+"""TinyCLIP: a small CLIP that copies how a large one relates images to words and inherits its weights.
 
 Wu et al. 2023, "TinyCLIP: CLIP Distillation via Affinity Mimicking and Weight Inheritance", arXiv:2309.12314. The 512
-outputs are no classes but the space that words share.
+outputs are not classes but the embedding space shared with text.
 """
 
 from dataclasses import replace

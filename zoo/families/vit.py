@@ -1,20 +1,21 @@
-"""Vision Transformer: an image is a sentence of patches, read by a plain transformer encoder.
+"""Vision Transformer: an image is a sequence of patches, read by a plain transformer encoder.
 
-    image -> patches of 16x16, a linear layer -> + class token, + places -> blocks -> norm -> class token -> fc
+    image -> patches of 16x16, a linear layer -> + class token, + positions -> blocks -> norm -> class token -> fc
     block -> norm -> attention (tokens read each other) -> + shortcut -> norm -> MLP (each on its own) -> + shortcut
 
 Dosovitskiy et al. 2020, "An Image is Worth 16x16 Words", arXiv:2010.11929; trained well by Steiner et al. 2021 ("How to
-train your ViT?", AugReg, arXiv:2106.10270). Mean pooling for the class token: Beyer et al. 2022, arXiv:2205.01580.
-Attention pooling: Zhai et al. 2022, arXiv:2106.04560. Registers: Darcet et al. 2023, arXiv:2309.16588. The _gap
-giants are I-JEPA's (Assran et al. 2023, arXiv:2301.08243). The test_ sizes are timm's own (Ross Wightman).
+train your ViT?", AugReg, arXiv:2106.10270). Mean pooling instead of the class token: Beyer et al. 2022,
+arXiv:2205.01580. Attention pooling: Zhai et al. 2022, arXiv:2106.04560. Registers: Darcet et al. 2023,
+arXiv:2309.16588. The _gap giants are I-JEPA's (Assran et al. 2023, arXiv:2301.08243). The test_ sizes are timm's own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo import base
@@ -34,19 +35,19 @@ from zoo.registry import register
 
 @dataclass(frozen=True)
 class Tokens:
-    """How patches become the list of tokens that the blocks read: with what before them, and told where they are."""
+    """How patches become the list of tokens that the blocks read: which tokens come first, which get positions."""
 
     class_token: bool = True
-    registers: int = 0  # tokens that hold no place and are never read out
+    registers: int = 0  # tokens without a position that are never read out
     places: Literal["all", "patches"] | None = "all"  # which tokens have a row in the learned table of positions
     norm: bool = False  # norm before the first block
 
 
 @dataclass(frozen=True)
 class Pool:
-    """One learned query reads the tokens, in place of a class token."""
+    """One learned query reads the tokens, instead of a class token."""
 
-    prefix: bool = False  # it reads the tokens before the patches too
+    prefix: bool = False  # the query also reads the tokens before the patches
     num_heads: int | None = None  # None: as in the blocks
     mlp_ratio: float | None = None  # None: as in the blocks
 
@@ -61,7 +62,7 @@ def self_attention(index: int, cfg: "Config", qkv_bias: bool = True) -> SelfAtte
 
 
 class Block(nn.Module):
-    """(B, N, C) -> (B, N, C). `last`: what its attention reads is what explanations should look at."""
+    """(B, N, C) -> (B, N, C). `last`: explanations should look at what its attention reads."""
 
     def __init__(self, index: int, drop_path: float, cfg: "Config"):
         super().__init__()
@@ -85,17 +86,17 @@ class Block(nn.Module):
 class Config(base.Config):
     """What tells one ViT from another."""
 
-    dim: int = 768
+    dim: int = 768  # channels of a token
     depth: int = 12  # blocks
-    num_heads: int = 12
+    num_heads: int = 12  # of attention
     patch: int = 16  # side of a patch, pixels
     img_size: int = 224  # side of the image that the position table was learned on, pixels
     mlp_ratio: float = 4.0  # hidden width of the MLP over dim
-    layer_scale: float | None = None  # how quietly each branch starts
-    tokens: Tokens = Tokens()  # class token, registers and places
+    layer_scale: float | None = None  # initial scale of each branch
+    tokens: Tokens = Tokens()  # class token, registers and positions
     readout: Literal["token", "norm_mean", "mean_norm", "mean"] | Pool = "token"  # as in zoo/base.py
     embed: Callable[[int, int], nn.Module] = PatchEmbed  # of (patch, dim)
-    norm: Callable[[int], nn.Module] = LayerNorm
+    norm: Callable[[int], nn.Module] = LayerNorm  # given its channels
     attention: Callable[[int, Any], nn.Module] = self_attention  # of (index of the block, cfg)
     mlp: Callable[[int, int], nn.Module] = Mlp  # of (dim, hidden width)
     block: Callable[[int, float, Any], nn.Module] = Block  # of (index, drop_path, cfg)
@@ -108,7 +109,7 @@ class ViT(Backbone):
     """
 
     classifier_key: ClassVar[str] = "head"
-    # What masked training alone needed: the token for hidden patches, and MAE's decoder.
+    # Masked training alone used these: the token for hidden patches, and MAE's decoder.
     layouts: ClassVar[tuple[Layout, ...]] = (Layout(unused=r"^mask_token$|^decoder_"),)
 
     def __init__(self, cfg: Config):
@@ -119,11 +120,11 @@ class ViT(Backbone):
         side = self.table_side(cfg)
         self.table_grid = side, side
         self.patch_embed = cfg.embed(cfg.patch, cfg.dim)
-        self.conv_stages = getattr(self.patch_embed, "stages", 0)  # which it taps; the blocks' taps count on from there
+        self.conv_stages = getattr(self.patch_embed, "stages", 0)  # tapped there; the blocks' taps continue the numbers
         self.cls_token = nn.Parameter(torch.zeros(1, 1, cfg.dim)) if cfg.tokens.class_token else None
         self.reg_token = nn.Parameter(torch.zeros(1, cfg.tokens.registers, cfg.dim)) if cfg.tokens.registers else None
-        places = self.placed_prefix + side * side
-        self.pos_embed = position_table(places, cfg.dim) if cfg.tokens.places else None
+        positions = self.placed_prefix + side * side
+        self.pos_embed = position_table(positions, cfg.dim) if cfg.tokens.places else None
         self.norm_pre = cfg.norm(cfg.dim) if cfg.tokens.norm else nn.Identity()
         (rates,) = drop_path_rates(cfg.drop_path, (cfg.depth,))
         self.blocks = nn.Sequential(*(cfg.block(i, rate, cfg) for i, rate in enumerate(rates)))
@@ -147,12 +148,12 @@ class ViT(Backbone):
 
     @staticmethod
     def table_side(cfg: Config) -> int:
-        """Rows, and columns, of the patches in the position table."""
+        """Rows, and columns, of patches in the position table."""
         return cfg.img_size // cfg.patch
 
     @classmethod
     def fit(cls, cfg: Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
-        """Read off the number of classes and, from a position table of another length, the (square) image's size."""
+        """Read the number of classes and, from a position table of another length, the (square) image's size."""
         fitted, table = super().fit(cfg, state_dict), state_dict.get("pos_embed")
         if table is not None and (patches := table.shape[1] - cls.count_placed(cfg)) != cls.table_side(cfg) ** 2:
             fitted["img_size"] = round(patches**0.5) * cfg.patch
@@ -162,26 +163,26 @@ class ViT(Backbone):
         return [token for token in (self.cls_token, self.reg_token) if token is not None]
 
     def embed(self, x: Tensor) -> tuple[Tensor, Grid]:
-        """(B, 3, H, W) -> (B, N, dim) with every token in its place."""
+        """(B, 3, H, W) -> tokens with positions (B, N, dim), and their grid."""
         x = self.patch_embed(x)
         grid = Grid(self.prefix, *x.shape[2:])
         x = x.flatten(2).transpose(1, 2)
-        prefix = [token.expand(len(x), -1, -1) for token in self.prefix_tokens()]
-        if self.pos_embed is None:
-            return self.norm_pre(torch.cat([*prefix, x], 1)), grid
-        places = resize_positions(self.pos_embed, self.table_grid, grid.shape, self.placed_prefix)
-        if self.placed_prefix:
-            x = torch.cat([*prefix, x], 1) + places
-        else:
-            x = torch.cat([*prefix, x + places], 1)
+        x = torch.cat([*(token.expand(len(x), -1, -1) for token in self.prefix_tokens()), x], 1)
+        if self.pos_embed is not None:
+            positions = resize_positions(self.pos_embed, self.table_grid, grid.shape, self.placed_prefix)
+            x = x + F.pad(positions, (0, 0, self.prefix - self.placed_prefix, 0))
         return self.norm_pre(x), grid
 
+    def extras(self, grid: Grid, x: Tensor) -> Sequence[tuple[Any, ...]]:
+        """What each block takes besides the tokens x and their grid."""
+        return [()] * len(self.blocks)
+
     def encode(self, x: Tensor) -> tuple[Tensor, Grid]:
-        """(B, 3, H, W) -> tokens (B, N, dim) after the last norm, and where they stand."""
+        """(B, 3, H, W) -> tokens (B, N, dim) after the last norm, and their grid."""
         x, grid = self.embed(x)
         by_token = self.readout == "token"
-        for i, block in enumerate(self.blocks, 1):
-            x = block(x, grid, last=i == len(self.blocks) and by_token)
+        for i, (block, more) in enumerate(zip(self.blocks, self.extras(grid, x), strict=True), 1):
+            x = block(x, grid, *more, last=i == len(self.blocks) and by_token)
             x = tap(f"stage{self.conv_stages + i}", x, "NLC", grid)
         x = self.norm(x)
         return (x if by_token else tap("cam", x, "NLC", grid)), grid
@@ -213,7 +214,7 @@ LARGE = Config(dim=1024, depth=24, num_heads=16)
 HUGE = Config(dim=1280, depth=32, num_heads=16, patch=14)
 GIANT = Config(dim=1408, depth=40, num_heads=16, mlp_ratio=48 / 11, patch=14)
 GIGANTIC = Config(dim=1664, depth=48, num_heads=16, mlp_ratio=64 / 13, patch=14)
-GAP = dict(tokens=Tokens(class_token=False), readout="norm_mean")  # the mean of the patches, for a class token
+GAP = dict(tokens=Tokens(class_token=False), readout="norm_mean")  # the mean of the patches, not a class token
 CIFAR = Config(dim=128, depth=6, num_heads=4, patch=4, img_size=32, num_classes=10)
 TEST = Config(dim=64, depth=6, num_heads=2, mlp_ratio=3, img_size=160)
 REGISTER = Tokens(class_token=False, registers=1)

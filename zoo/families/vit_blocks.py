@@ -1,9 +1,9 @@
-"""ViT with other blocks: two branches side by side, norms after the branches, attention as a difference.
+"""ViT with other blocks: parallel branches, norms after the branches, attention as a difference.
 
     post-norm      -> attention -> norm -> + shortcut -> MLP -> norm -> + shortcut
-    parallel       -> norm -> attention and MLP, both read the same -> + shortcut
-    parallel pairs -> two attentions side by side -> + shortcut -> two MLPs side by side -> + shortcut
-    difference     -> one softmax minus another, which cancels what both look at
+    parallel       -> norm -> attention and MLP, both on the same input -> + shortcut
+    parallel pairs -> two attentions in parallel -> + shortcut -> two MLPs in parallel -> + shortcut
+    difference     -> one softmax minus another, which cancels what both attend to
 
 Parallel pairs: Touvron et al. 2022, "Three things everyone should know about Vision Transformers", arXiv:2203.09795.
 Parallel and query-key norm: Dehghani et al. 2023, "Scaling Vision Transformers to 22 Billion Parameters",
@@ -50,7 +50,7 @@ class PostNormBlock(nn.Module):
 
 
 class _Branch(nn.Module):
-    """norm -> the layer it is given, under the given name -> scale. (B, N, C) -> (B, N, C)."""
+    """norm -> the given layer, under the given name -> scale. (B, N, C) -> (B, N, C)."""
 
     def __init__(self, name: str, layer: nn.Module, cfg: Config):
         super().__init__()
@@ -85,7 +85,7 @@ class ParallelPairsBlock(nn.Module):
 
 
 class _Joined(nn.Module):
-    """One projection feeds attention and MLP, whatever they are. (B, N, C) -> (B, N, C)."""
+    """One projection feeds attention and MLP of any kind. (B, N, C) -> (B, N, C)."""
 
     def __init__(self, drop_path: float, cfg: Config, bias: bool = True):
         super().__init__()
@@ -117,7 +117,7 @@ class _Joined(nn.Module):
 
 
 class ParallelBlock(_Joined):
-    """Attention and MLP side by side. (B, N, C) -> (B, N, C)."""
+    """Attention and MLP in parallel. (B, N, C) -> (B, N, C)."""
 
     def __init__(self, index: int, drop_path: float, cfg: Config, bias: bool = True, qk_norm: bool = False):
         super().__init__(drop_path, cfg, bias)
@@ -137,29 +137,24 @@ class ParallelBlock(_Joined):
 
 
 class Difference(nn.Module):
-    """One softmax minus lambda times another. Two heads of half the width make one; deeper blocks start nearer 0.8.
+    """One softmax minus lambda times another. Two heads of half the width make one head.
 
-    A layer that uses it owns these parameters under their plain names, so it inherits from this.
+    In deeper blocks lambda starts nearer 0.8. A base class, because checkpoints have its parameters in the layer.
     """
-
-    lambda_q1: nn.Parameter
-    lambda_k1: nn.Parameter
-    lambda_q2: nn.Parameter
-    lambda_k2: nn.Parameter
 
     def setup(self, index: int, dim: int, num_heads: int) -> None:
         half = dim // num_heads // 2
         self.num_heads = num_heads
         self.start = 0.8 - 0.6 * math.exp(-0.3 * index)
-        for name in ("lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2"):
-            self.register_parameter(name, nn.Parameter(0.1 * torch.randn(half)))
+        self.lambda_q1, self.lambda_k1 = (nn.Parameter(0.1 * torch.randn(half)) for _ in "qk")
+        self.lambda_q2, self.lambda_k2 = (nn.Parameter(0.1 * torch.randn(half)) for _ in "qk")
         self.sub_norm = RmsNorm(2 * half, eps=1e-5)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:
         """(B, N, C) each -> (B, N, C)."""
         q, k = (t.unflatten(2, (2 * self.num_heads, -1)).transpose(1, 2) for t in (q, k))  # (B, 2h, N, d/2)
         v = v.unflatten(2, (self.num_heads, -1)).transpose(1, 2)  # (B, h, N, d)
-        # The published weights were trained with these two exponentials in float32 whatever the rest is in.
+        # The published weights were trained with these two exponentials in float32 in any case.
         plus = (self.lambda_q1 * self.lambda_k1).sum().float().exp()
         minus = (self.lambda_q2 * self.lambda_k2).sum().float().exp()
         share = (plus - minus + self.start).to(q.dtype)
@@ -192,7 +187,7 @@ class DiffAttention(Difference):
 
 
 class DiffParallelBlock(Difference, _Joined):
-    """A difference and an MLP side by side, and one projection out. (B, N, C) -> (B, N, C)."""
+    """A difference and an MLP in parallel, and one output projection. (B, N, C) -> (B, N, C)."""
 
     def __init__(self, index: int, drop_path: float, cfg: Config):
         _Joined.__init__(self, drop_path, cfg)

@@ -1,4 +1,4 @@
-"""ViT in small, odd shapes: sizes between tiny and large, read out by their mean, with registers to think in.
+"""ViT in small, unusual shapes: sizes between tiny and large, read out by their mean, most with registers.
 
 The shapes and their recipe ("Searching for Better ViT Baselines") are timm's own (Ross Wightman, 2024): deeper or wider
 than the paper's sizes at the same cost. Registers: Darcet et al. 2023, arXiv:2309.16588. The so150m rows follow the

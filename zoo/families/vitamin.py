@@ -1,11 +1,11 @@
-"""ViTamin: a ViT that reads what two stages of convolutions saw, not the image itself; made to learn from captions.
+"""ViTamin: a ViT on the features of two convolutional stages, designed to learn from captions.
 
     image -> two 3x3 convs -> 2 stages of MBConv, each halves the grid -> norm, 3x3 conv of step 2: patches of 16x16
-    -> + places -> ViT blocks with gated MLPs -> mean -> norm -> fc
+    -> + positions -> ViT blocks with gated MLPs -> mean -> norm -> fc
     MBConv -> norm -> 1x1 conv to 4 times the channels -> 3x3 depthwise conv -> 1x1 conv -> + shortcut
 
-No batch norm, no class token; the xlarge rows have no place vectors either: there only the convolutions' padding tells
-where a patch stands. The 384 to 1,152 outputs are no classes but the space that words share. Chen et al. 2024,
+No batch norm, no class token; the xlarge rows have no position table either: only the convolutions' padding tells where
+a patch is. The 384 to 1,152 outputs are not classes but the embedding space shared with text. Chen et al. 2024,
 "ViTamin: Designing Scalable Vision Models in the Vision-Language Era", arXiv:2404.02132.
 """
 
@@ -41,7 +41,7 @@ class GeGlu(nn.Module):
 
 
 class MBConv(nn.Module):
-    """(B, dim_in, H, W) -> (B, dim, H, W), or, halved, (B, dim, ceil(H/2), ceil(W/2)), the shortcut by means of 3x3."""
+    """(B, dim_in, H, W) -> (B, dim, H, W), or, with `halve`, (B, dim, ceil(H/2), ceil(W/2))."""
 
     def __init__(self, dim_in: int, dim: int, halve: bool):
         super().__init__()
@@ -92,17 +92,13 @@ class ConvStages(nn.Module):
         return self.pool(x)
 
 
-class ConvEmbed(nn.Module):
+class ConvEmbed(nn.Sequential):
     """Patches of 16x16 by two stages of `dims` channels. (B, 3, H, W) -> (B, dim, ceil(H/16), ceil(W/16))."""
 
     stages = len(DEPTHS)
 
     def __init__(self, patch: int, dim: int, dims: tuple[int, int]):
-        super().__init__()
-        self.backbone = ConvStages(dim, dims)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.backbone(x)
+        super().__init__(OrderedDict(backbone=ConvStages(dim, dims)))
 
 
 TOKENS = Tokens(class_token=False)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class QuickGelu(nn.Module):
-    """x * sigmoid(1.702 x), the quick approximation of GELU that OpenAI's CLIP was trained with."""
+    """x * sigmoid(1.702 x), the quick approximation of GELU of OpenAI's CLIP. (..., C) -> (..., C)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.sigmoid(1.702 * x)

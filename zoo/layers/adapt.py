@@ -1,7 +1,7 @@
-"""Published files that are laid out otherwise: recognised by a key, unwrapped, renamed, and given this zoo's shapes.
+"""Published files with another layout: recognised by a key, unwrapped, renamed, and given this zoo's shapes.
 
-A family says how in a Layout, or several; Backbone.adapt puts a file through each that fits it. All patterns are
-regular expressions that are searched in a key.
+A family describes them in one Layout or several; Backbone.adapt applies each that fits a file. All patterns are regular
+expressions that are searched for in a key.
 """
 
 import re
@@ -11,22 +11,22 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 State = dict[str, Tensor]
-NOTHING = r"(?!)"  # a pattern that is found nowhere
+NOTHING = r"(?!)"  # a pattern that matches nothing
 
 
 @dataclass(frozen=True)
 class Layout:
     """How one kind of file differs from the model's own state dict. Its fields are applied in this order."""
 
-    marker: str = ""  # only a file with such a key is meant; "": every file
-    under: str = ""  # how the model's keys begin there; this is taken off, and the rest of the file is left out
-    unused: str = NOTHING  # keys that the model has no use for
+    marker: str = ""  # only files with such a key are converted; "": every file
+    under: str = ""  # how the model's keys begin; this prefix is removed, and keys without it are dropped
+    unused: str = NOTHING  # keys that the model does not use
     projection: str = NOTHING  # the last layer as a matrix (dim, classes), applied from the right
-    renamed: tuple[tuple[str, str], ...] = ()  # what is replaced in a key, and by what, one after the other
+    renamed: tuple[tuple[str, str], ...] = ()  # what is replaced in a key, and by what, in this order
     reshaped: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)  # by new key
 
     def convert(self, state: State, head: str) -> State:
-        """Give the model's keys and shapes; a last layer that comes without a bias is given zeros."""
+        """Convert to the model's keys and shapes; a last layer without a bias gets zeros."""
         new = {}
         for key, value in state.items():
             key, inside = re.subn(f"^{self.under}", "", key)
@@ -45,7 +45,7 @@ class Layout:
 
 
 def open_clip(head: str) -> Layout:
-    """An image encoder of this zoo inside open_clip's model: its last layer lies beside it, a text encoder too."""
+    """An image encoder of this zoo inside open_clip's model, next to its last layer and a text encoder."""
     return Layout(
         marker=r"^visual\.trunk\.",
         under=r"visual\.",
@@ -55,7 +55,7 @@ def open_clip(head: str) -> Layout:
 
 
 def adapt(state: State, layouts: tuple[Layout, ...], head: str) -> State:
-    """Bring a file to the keys and shapes of a model whose last linear layer is called `head`."""
+    """Convert a file to the keys and shapes of a model whose last linear layer is called `head`."""
     for layout in (open_clip(head), *layouts):
         if any(re.search(layout.marker, key) for key in state):
             state = layout.convert(state, head)

@@ -11,7 +11,7 @@ from zoo.probe import Geometry, Grid, attention
 class SelfAttention(nn.Module):
     """Every token reads every token. (B, N, C) -> (B, N, C).
 
-    `bias` (B, 1, 1, N) is added to the scores of each key: very low, it takes padding out.
+    `bias` (B, 1, 1, N) is added to the scores of each key; a very low value hides padding.
     """
 
     def __init__(self, dim: int, num_heads: int, qkv_bias: bool = True):
@@ -27,7 +27,7 @@ class SelfAttention(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """One learned query reads the tokens, an MLP refines what it read (Zhai et al. 2022, arXiv:2106.04560).
+    """One learned query reads the tokens, an MLP refines the result (Zhai et al. 2022, arXiv:2106.04560).
 
     (B, N, C) -> (B, C). `skip_prefix`: the query does not see class and register tokens. `bias` (B, 1, 1, N) is added
     to the scores of each token, as in SelfAttention.
@@ -47,16 +47,9 @@ class AttentionPool(nn.Module):
 
     def forward(self, x: Tensor, grid: Grid, bias: Tensor | None = None) -> Tensor:
         start = grid.prefix if self.skip_prefix else 0
-        q = (
-            self.q(self.latent).expand(len(x), -1, -1).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-        )  # (B, h, 1, d)
-        k, v = self.kv(x[:, start:]).unflatten(2, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-
-        def geometry() -> Geometry:
-            keys = torch.arange(start, grid.tokens)[None]
-            return Geometry(torch.zeros(1, 1, dtype=torch.long), keys, Grid(1, 0, 0), grid)
-
+        q = self.q(self.latent).expand(len(x), -1, -1).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        k, v = self.kv(x[:, start:]).unflatten(2, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (B, h, N, d) each
         bias = None if bias is None else bias[..., start:]
-        x = attention(q, k, v, layer=self, geometry=geometry, bias=bias).transpose(1, 2).flatten(1)
-        x = self.proj(x)
+        x = attention(q, k, v, layer=self, geometry=lambda: Geometry.one_query(grid, start), bias=bias)
+        x = self.proj(x.transpose(1, 2).flatten(1))
         return x + self.mlp(self.norm(x))

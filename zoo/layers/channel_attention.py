@@ -1,4 +1,4 @@
-"""Channel attention: look at a whole feature map, then turn each channel up or down by one gate in (0, 1).
+"""Channel attention: look at a whole feature map, then scale each channel by one gate in (0, 1).
 
 The gates say what matters, not where: they are the same at every position of the grid.
 """
@@ -30,8 +30,8 @@ class SqueezeExcite(nn.Module):
 class EfficientChannelAttention(nn.Module):
     """mean over the grid -> 1d conv along the channels -> sigmoid -> times x (Wang et al. 2019, arXiv:1910.03151).
 
-    (B, C, H, W) -> (B, C, H, W). The kernel grows with the logarithm of `dim` (the paper's equation 12); no other
-    weight depends on it, so that C may be smaller, as it is after pruning.
+    (B, C, H, W) -> (B, C, H, W). The kernel grows with the logarithm of `dim` (the paper's equation 12); nothing else
+    depends on `dim`, so C may be smaller, as it is after pruning.
     """
 
     def __init__(self, dim: int):

@@ -1,4 +1,4 @@
-"""Class attention: the class token alone asks (Touvron et al. 2021, CaiT, arXiv:2103.17239, section 3)."""
+"""Class attention: only the class token is a query (Touvron et al. 2021, CaiT, arXiv:2103.17239, section 3)."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from zoo.probe import Geometry, Grid, attention
 
 
 class ClassAttention(nn.Module):
-    """The first token reads every token, itself among them; `grid` counts it in its prefix. (B, N, C) -> (B, 1, C)."""
+    """The first token reads every token, itself included; `grid` counts it in its prefix. (B, N, C) -> (B, 1, C)."""
 
     def __init__(self, dim: int, num_heads: int):
         super().__init__()

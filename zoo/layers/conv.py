@@ -1,4 +1,4 @@
-"""Convolutions as families spell them: padded so that strides alone set the grid, and joined to a batch norm."""
+"""Convolutions that families share: padded so that only strides change the grid, and followed by a batch norm."""
 
 from torch import Tensor, nn
 
@@ -6,9 +6,9 @@ from zoo.layers.norm import Act, BatchNormAct2d
 
 
 def conv(dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """Make a convolution that a norm follows, so without a bias. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride).
+    """Make a convolution without a bias, as a norm follows it. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride).
 
-    An odd kernel is padded, and the grid is rounded up; an even one cuts patches and pads nothing.
+    An odd kernel is padded, so the grid is rounded up; an even one cuts patches without padding.
     """
     return nn.Conv2d(dim_in, dim, kernel, stride, kernel // 2 if kernel % 2 else 0, groups=groups, bias=False)
 

@@ -1,4 +1,4 @@
-"""From an image to tokens: patches, and where they stand."""
+"""From an image to tokens: patches and their positions."""
 
 from functools import cache
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 class PatchEmbed(nn.Module):
     """Cut the image into patches and project each. (B, 3, H, W) -> (B, C, H/patch, W/patch).
 
-    `ragged`: pixels at the right and at the bottom that fill no patch are left out, where others refuse the image.
+    `ragged`: pixels at the right and bottom that do not fill a patch are dropped; otherwise they are an error.
     """
 
     def __init__(self, patch: int, dim: int, bias: bool = True, ragged: bool = False):
@@ -45,14 +45,14 @@ def check_patches(x: Tensor, patch: int) -> None:
 
 
 def position_table(tokens: int, dim: int) -> nn.Parameter:
-    """Draw a vector for each place. (1, tokens, dim)."""
+    """Draw a vector for each position. (1, tokens, dim)."""
     return nn.Parameter(nn.init.trunc_normal_(torch.empty(1, tokens, dim), std=0.02))
 
 
 def resize_positions(table: Tensor, old: tuple[int, int], new: tuple[int, int], prefix: int = 0) -> Tensor:
     """Bicubic resize of a learned position table to another grid. (1, prefix + N, C) -> (1, prefix + N', C).
 
-    Antialiased and in float32, as the published models do it; the first `prefix` rows stay as they are.
+    Antialiased and in float32, as in the published models; the first `prefix` rows stay as they are.
     """
     if old == new:
         return table
@@ -62,10 +62,10 @@ def resize_positions(table: Tensor, old: tuple[int, int], new: tuple[int, int], 
 
 
 def resize_kernel(kernel: Tensor, patch: int) -> Tensor:
-    """Fit a patch layer to another patch size, so that it says of a resized patch what it said of the patch.
+    """Fit a patch layer to another patch size: on a resized patch it gives what it gave on the patch.
 
-    (C, 3, p, p) -> (C, 3, patch, patch), in float32. The resize of a patch is a matrix R, and the kernel that undoes it
-    is kernel @ pinv(R) (Beyer et al. 2022, FlexiViT, arXiv:2212.08013, section 3.4).
+    (C, 3, p, p) -> (C, 3, patch, patch), in float32. Resizing a patch is a matrix R, and the kernel that undoes it is
+    kernel @ pinv(R) (Beyer et al. 2022, FlexiViT, arXiv:2212.08013, section 3.4).
     """
     if kernel.shape[2] == patch:
         return kernel

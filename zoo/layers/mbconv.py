@@ -1,4 +1,4 @@
-"""The blocks of mobile nets, each with the row of a table (zoo/layers/table.py) that makes it."""
+"""The blocks of mobile nets, each with the table row (zoo/layers/table.py) that makes it."""
 
 from dataclasses import dataclass
 
@@ -50,7 +50,7 @@ class DepthwiseSeparable(nn.Module):
 class InvertedResidual(nn.Module):
     """1x1 conv to many channels -> 3x3 depthwise conv -> 1x1 conv back to few, with no activation.
 
-    (B, dim_in, H, W) -> (B, dim, H/stride, W/stride). The shortcut joins the narrow ends: Sandler et al. 2018,
+    (B, dim_in, H, W) -> (B, dim, H/stride, W/stride). The shortcut connects the narrow ends: Sandler et al. 2018,
     "MobileNetV2: Inverted Residuals and Linear Bottlenecks", arXiv:1801.04381.
     """
 

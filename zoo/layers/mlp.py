@@ -22,12 +22,12 @@ class GlobalResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         energy = x.norm(dim=self.grid, keepdim=True)
         share = energy / (energy.mean(self.channel, keepdim=True) + self.eps)
-        # One pass over x where x + weight * x * share + bias would be four.
+        # One pass over x; x + weight * x * share + bias would be four.
         return torch.addcmul(self.bias.view(self.shape), x, 1 + self.weight.view(self.shape) * share)
 
 
 class Mlp(nn.Module):
-    """fc1 -> act -> (grn) -> fc2 on the channels: the last axis, or axis 1 with 1x1 convolutions if `conv`."""
+    """fc1 -> act -> (grn) -> fc2 on the channels. (..., C) -> (..., C), or (B, C, H, W) -> (B, C, H, W) if `conv`."""
 
     def __init__(
         self, dim: int, hidden: int, act: Callable[[], nn.Module] = nn.GELU, conv: bool = False, grn: bool = False
@@ -44,9 +44,9 @@ class Mlp(nn.Module):
 
 
 class GluMlp(nn.Module):
-    """fc1 -> one half times act of the other -> fc2 on the last axis; SwiGLU by default (Shazeer 2020).
+    """fc1 -> one half times act of the other -> fc2; SwiGLU by default (Shazeer 2020). (..., C) -> (..., C).
 
-    arXiv:2002.05202. `hidden` is the width of fc1, both halves together; the gate is the second, or the first.
+    arXiv:2002.05202. `hidden` is the width of fc1, both halves together; the gate is the second half or the first.
     """
 
     def __init__(self, dim: int, hidden: int, act: Callable[[], nn.Module] = nn.SiLU, gate_first: bool = False):
@@ -64,9 +64,9 @@ class GluMlp(nn.Module):
 
 
 class SwiGlu(nn.Module):
-    """silu(fc1_g x) * fc1_x x -> (norm) -> fc2 on the last axis: the gate has a matrix of its own (Shazeer 2020).
+    """silu(fc1_g x) * fc1_x x -> (norm) -> fc2, the gate by its own matrix. (..., C) -> (..., C).
 
-    arXiv:2002.05202; the norm is EVA-02's (Fang et al. 2023, arXiv:2303.11331). `hidden` is the width of either.
+    arXiv:2002.05202; the norm is EVA-02's (Fang et al. 2023, arXiv:2303.11331). `hidden` is the width of each half.
     """
 
     def __init__(self, dim: int, hidden: int, norm: Callable[[int], nn.Module] | None = None):

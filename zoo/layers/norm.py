@@ -1,4 +1,4 @@
-"""Normalisation. Norms that measure each image go through zoo.probe, so that explanations may hold their deviation."""
+"""Normalisation. Norms with statistics of each image go through zoo.probe, so that explanations can hold them fixed."""
 
 from collections.abc import Callable
 
@@ -28,10 +28,7 @@ class LayerNorm2d(LayerNorm):
 
 
 class RmsNorm(nn.Module):
-    """Divide by the root mean square over C, the last axis (Zhang and Sennrich 2019, arXiv:1910.07467).
-
-    (B, ..., C) -> (B, ..., C).
-    """
+    """Divide by the root mean square over C (Zhang and Sennrich 2019, arXiv:1910.07467). (B, ..., C) -> (B, ..., C)."""
 
     def __init__(self, dim: int, eps: float = 1e-6):
         super().__init__()
@@ -63,7 +60,7 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(groups, dim)
 
     def forward(self, input: Tensor) -> Tensor:
-        if probe.held(input) is input:  # nothing is held: the fast way
+        if probe.held(input) is input:  # not inside frozen_norm: the fast way
             return super().forward(input)
         x = input.unflatten(1, (self.num_groups, -1))
         deviation = probe.held((x.var((2, 3, 4), unbiased=False, keepdim=True) + self.eps).sqrt())

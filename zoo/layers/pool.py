@@ -1,4 +1,4 @@
-"""Pooling: what halves a grid in place of a strided convolution."""
+"""Pooling layers that halve a grid in place of a strided convolution."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class BlurPool(nn.Module):
-    """Every second pixel of x smoothed by (1 2 1)/4 along both axes (Zhang 2019, arXiv:1904.11486).
+    """Smooth by (1 2 1)/4 along both axes and keep every second pixel (Zhang 2019, arXiv:1904.11486).
 
     (B, C, H, W) -> (B, C, H/2, W/2), rounded up.
     """
@@ -15,23 +15,20 @@ class BlurPool(nn.Module):
 
     def __init__(self):
         super().__init__()
-        # The kernel is in no checkpoint, so it must be real even where the model is built on the meta device.
+        # The kernel is in no checkpoint, so it must be real even if the model is built on the meta device.
         line = torch.tensor([0.25, 0.5, 0.25], device="cpu")
         self.register_buffer("kernel", (line[:, None] * line)[None, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         channels, height, width = x.shape[1:]
         if min(height, width) < 2:
-            raise ValueError(
-                f"The blur mirrors the border and needs a grid of 2x2, but only {height}x{width} is left here: "
-                "show the model a larger image."
-            )
+            raise ValueError(f"The blur needs a grid of 2x2 or more, not {height}x{width}: give it a larger image.")
         kernel = self.kernel.to(x).expand(channels, 1, 3, 3)
         return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), kernel, stride=2, groups=channels)
 
 
 class HalveByMean(nn.AvgPool2d):
-    """(B, C, H, W) -> (B, C, H/2, W/2); an odd H or W is an error, because the shortcut beside it rounds up."""
+    """(B, C, H, W) -> (B, C, H/2, W/2); an odd H or W is an error, because the parallel shortcut rounds up."""
 
     def __init__(self):
         super().__init__(2)
@@ -39,8 +36,5 @@ class HalveByMean(nn.AvgPool2d):
     def forward(self, input: Tensor) -> Tensor:
         height, width = input.shape[2:]
         if height % 2 or width % 2:
-            raise ValueError(
-                f"This model halves its grid by 2x2 means, and {height}x{width} has no exact half: "
-                "give it an image whose sides are multiples of 32."
-            )
+            raise ValueError(f"A {height}x{width} grid cannot be halved: use image sides that are multiples of 32.")
         return super().forward(input)

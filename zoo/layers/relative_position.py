@@ -1,7 +1,7 @@
-"""Relative position bias: what a key's distance adds to the score that a query gives it.
+"""Relative position bias: what the offset between query and key adds to their score.
 
 Each head learns a table with a row for every offset between two tokens of a square grid (Liu et al. 2021, Swin,
-arXiv:2103.14030). A class token stands nowhere: three more rows, at the table's end, are for what it reads, for what
+arXiv:2103.14030). A class token has no position: three more rows, at the table's end, are for what it reads, for what
 reads it, and for itself (Bao et al. 2021, BEiT, arXiv:2106.08254).
 """
 
@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-GROWTH = 1.01, 1.5  # of the step from one offset of a resized table to the next, at least and at most
-HALVINGS = 19  # of that span in search of the growth, as the reference has it: one more would move every offset
+GROWTH = 1.01, 1.5  # of the step from one offset of a resized table to the next: least and most
+HALVINGS = 19  # of that span in search of the growth, as in the reference: one more would move every offset
 
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)  # an inference tensor, once cached, could never serve a training step
 def offsets(height: int, width: int, device: torch.device, class_token: bool = False) -> Tensor:
-    """Which row of the table each query and key of a grid share. (N, N), tokens by rows, the class token first."""
+    """The row of the table for each query and key of a grid. (N, N), tokens by rows, the class token first."""
     y = torch.arange(height, device=device).repeat_interleave(width)
     x = torch.arange(width, device=device).repeat(height)
     index = (y[:, None] - y + height - 1) * (2 * width - 1) + x[:, None] - x + width - 1
@@ -31,21 +31,21 @@ def offsets(height: int, width: int, device: torch.device, class_token: bool = F
 
 
 def relative_bias(table: Tensor, side: int, size: tuple[int, int], offset: Tensor) -> Tensor:
-    """Read the bias of every query and key off the table of a grid side x side, resized to a grid of `size`.
+    """Read the bias of every query and key from the table of a grid side x side, resized to a grid of `size`.
 
     (rows, heads) -> (heads, N, N), where `offset` (N, N) is what `offsets` gives for `size`.
     """
     if size != (side, side):
         table = resize_table(table, side, size)
-    # Several times as fast as table[offset] and then heads to the front.
+    # Several times as fast as table[offset] with the heads moved to the front.
     return table.t().contiguous().index_select(1, offset.flatten()).unflatten(1, offset.shape)
 
 
 def resize_table(table: Tensor, side: int, size: tuple[int, int]) -> Tensor:
     """Make the table of a grid of `size` from that of a grid side x side. (rows, heads) -> (other rows, heads).
 
-    The offsets known are laid out over the new ones, further apart the further they reach, as powers of one growth, and
-    what falls between is interpolated: BEiT's rule. A class token's rows stay.
+    The known offsets are spread over the new ones in steps that grow geometrically with distance, and values between
+    them are interpolated: BEiT's rule. A class token's rows stay as they are.
     """
     rows = 2 * side - 1
     grid, rest = table[: rows * rows].unflatten(0, (rows, rows)), table[rows * rows :]
@@ -60,27 +60,24 @@ def table_side(table: Tensor, class_token: bool = False) -> int:
     rows = len(table) - 3 * class_token
     side = (isqrt(max(rows, 0)) + 1) // 2
     if (2 * side - 1) ** 2 != rows:
-        raise ValueError(f"{len(table)} position biases a head fit no square grid: choose weights learned on squares.")
+        raise ValueError(f"{len(table)} position biases a head fit no square grid: choose weights of square images.")
     return side
 
 
 def _growth(steps: int, reach: int) -> float:
-    """Ratio of each step to the one before with which `steps` steps, the first of length 1, make `reach`."""
+    """Ratio of each step to the one before it with which `steps` steps, the first of length 1, span `reach`."""
     low, high = GROWTH
     growth = low
     for _ in range(HALVINGS):
         growth = (low + high) / 2
-        if (growth**steps - 1) / (growth - 1) > reach:
-            high = growth
-        else:
-            low = growth
+        low, high = (low, growth) if (growth**steps - 1) / (growth - 1) > reach else (growth, high)
     return growth
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def _between(side: int, n: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Each new offset along an axis: the known ones before and after it, (2n - 1,), and its share of the way."""
+    """For each new offset along an axis: the known ones before and after it, (2n - 1,), and its share of the gap."""
     steps = _growth(side - 1, n - 1) ** torch.arange(side - 1, dtype=torch.float64, device="cpu")
     reach = steps.cumsum(0)
     known = torch.cat([-reach.flip(0), reach.new_zeros(1), reach])

@@ -1,12 +1,12 @@
 """Re-parameterisation: train a convolution as several branches, and run it as one.
 
-Branches that are added up, and are no more than a convolution and a batch norm each, say together what one convolution
-can say; trained apart they learn better. Here they stand apart, as the published weights have them. Ding et al. 2021,
-"RepVGG: Making VGG-style ConvNets Great Again", arXiv:2101.03697, section 3.3; Vasu et al. 2022, "MobileOne: An
-Improved One millisecond Mobile Backbone", arXiv:2206.04040.
+A sum of branches, each a convolution and a batch norm, equals one convolution, but learns better as branches. Here the
+branches are separate, as in the published weights. Ding et al. 2021, "RepVGG: Making VGG-style ConvNets Great Again",
+arXiv:2101.03697, section 3.3; Vasu et al. 2022, "MobileOne: An Improved One millisecond Mobile Backbone",
+arXiv:2206.04040.
 
-A block that folds into less for inference has a method `folded() -> nn.Module` beside its forward. It is called in eval
-mode and under no_grad, and gives a new module that computes the same. The functions below are its toolbox.
+A block that folds for inference has a method `folded() -> nn.Module` besides its forward. It is called in eval mode
+under no_grad and returns a new module that computes the same. The functions below help to write it.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ from zoo.layers.conv import ConvNorm
 
 
 class BranchSum(nn.Module):
-    """The sum of what branches make of x, where a branch is a ConvNorm or a batch norm alone.
+    """The sum of branches, each a ConvNorm or a batch norm alone.
 
-    Kernels may differ in size, strides may not. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up.
+    Kernel sizes may differ, strides may not. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up.
     """
 
     def branches(self) -> Sequence[nn.Module]:
@@ -40,7 +40,7 @@ class BranchSum(nn.Module):
 
 
 class RepConv(BranchSum):
-    """MobileOne's convolution: `convs` of one size, a 1x1 if `scale`, and x itself where input and output are alike.
+    """MobileOne's convolution: `convs` of one size, a 1x1 if `scale`, and x itself if input and output have one shape.
 
     (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up.
     """
@@ -58,7 +58,7 @@ class RepConv(BranchSum):
 
 
 def fold_branches(branches: Sequence[nn.Module]) -> nn.Conv2d:
-    """Add branches up as one convolution, the smaller kernels in the middle of the largest."""
+    """Sum branches into one convolution, with the smaller kernels in the middle of the largest."""
     convs = [branch.conv for branch in branches if isinstance(branch, ConvNorm)]
     largest = max(convs, key=lambda conv: conv.kernel_size)
     kernels, biases = zip(*(affine(branch, largest.groups) for branch in branches), strict=True)
@@ -67,7 +67,7 @@ def fold_branches(branches: Sequence[nn.Module]) -> nn.Conv2d:
 
 
 def affine(branch: nn.Module, groups: int) -> tuple[Tensor, Tensor]:
-    """Kernel (dim, dim_in / groups, k, k) and bias (dim,) of a ConvNorm, or of a batch norm alone, among `groups`."""
+    """Kernel (dim, dim_in / groups, k, k) and bias (dim,) of a ConvNorm, or of a batch norm alone, in `groups`."""
     if isinstance(branch, ConvNorm):
         return fold_norm(branch.conv.weight, branch.conv.bias, branch.bn)
     assert isinstance(branch, nn.BatchNorm2d)
@@ -75,7 +75,7 @@ def affine(branch: nn.Module, groups: int) -> tuple[Tensor, Tensor]:
 
 
 def fold_norm(weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight (dim, ...) and bias (dim,) of a layer that does what the given one and the batch norm after it do."""
+    """Weight (dim, ...) and bias (dim,) of a layer that equals the given one and the batch norm after it."""
     assert norm.running_mean is not None and norm.running_var is not None
     scale, mean = (norm.running_var + norm.eps).rsqrt(), norm.running_mean
     scale = scale if norm.weight is None else scale * norm.weight
@@ -85,7 +85,7 @@ def fold_norm(weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm1d | nn.Bat
 
 
 def widen(kernel: Tensor, side: int) -> Tensor:
-    """Put a kernel into the middle of one of another side. (..., k, k) -> (..., side, side)."""
+    """Pad a kernel with zeros to another side. (..., k, k) -> (..., side, side)."""
     margin = (side - kernel.shape[-1]) // 2
     return F.pad(kernel, (margin, margin, margin, margin))
 
@@ -99,7 +99,7 @@ def identity(dim: int, groups: int, side: int, like: Tensor) -> Tensor:
 
 
 def with_weights(conv: nn.Conv2d, kernel: Tensor, bias: Tensor) -> nn.Conv2d:
-    """Make a convolution with the strides, padding and groups of another."""
+    """Copy a convolution with another kernel and bias."""
     made = deepcopy(conv)
     made.weight, made.bias = (nn.Parameter(t.detach(), conv.weight.requires_grad) for t in (kernel, bias))
     return made

@@ -1,10 +1,10 @@
-"""Rotary position embedding on a grid: a token's place turns its queries and its keys.
+"""Rotary position embedding on a grid: a token's position rotates its queries and keys.
 
-The channels of a head are taken in pairs, points of a plane, and each pair is turned by an angle that grows with the
-place. What a query and a key give each other then depends only on how far apart they stand (Su et al. 2021, RoFormer,
-arXiv:2104.09864). In images rows turn one half of the pairs and columns the other (axial), or every pair is turned by
-both, in shares that each head learns (mixed): Heo et al. 2024, arXiv:2403.13298. Tokens that stand for no place, such
-as the class token, are not turned.
+The channels of a head are taken in pairs, points of a plane, and each pair is rotated by an angle that grows with the
+position. The product of a query and a key then depends only on the offset between them (Su et al. 2021, RoFormer,
+arXiv:2104.09864). In images the row rotates one half of the pairs and the column the other (axial), or both rotate
+every pair, at speeds that each head learns (mixed): Heo et al. 2024, arXiv:2403.13298. Tokens without a position, such
+as the class token, are not rotated.
 """
 
 import math
@@ -52,36 +52,39 @@ Turns = NeighbourTurns | HalfTurns
 
 @dataclass(frozen=True)
 class AxialRotary:
-    """EVA-02's: one half of the pairs counts rows, the other columns (Fang et al. 2023, arXiv:2303.11331)."""
+    """EVA-02's: rows rotate one half of the pairs, columns the other (Fang et al. 2023, arXiv:2303.11331)."""
 
     temperature: float = 10_000.0  # pair k of n turns temperature^(k / n) times slower than pair 0
     reference: int | None = None  # any grid is stretched over this many rows and columns, those of pretraining
     start: float = 0.0  # number of the first row and of the first column
-    columns_first: bool = False  # columns turn the first half of the pairs
+    columns_first: bool = False  # columns rotate the first half of the pairs
 
     def turns(self, grid: Grid, dim: int, dtype: torch.dtype) -> NeighbourTurns:
         y, x = (torch.arange(n, dtype=torch.float32, device="cpu") + self.start for n in grid.shape)
         if self.reference is not None:
             y, x = y / grid.height * self.reference, x / grid.width * self.reference
-        places = _places(y, x)
+        positions = torch.cartesian_prod(y, x)  # row and column of every patch: (H * W, 2)
         speeds = 1 / _periods(self.temperature, dim // 4)
-        angles = (places.flip(1) if self.columns_first else places)[:, :, None] * speeds
+        angles = (positions.flip(1) if self.columns_first else positions)[:, :, None] * speeds
         return _neighbour_turns(_skip_prefix(angles.flatten(1), grid)[:, None], dtype)
 
 
 @dataclass(frozen=True)
 class CentredRotary:
-    """DINOv3's: places run from -1 to 1 over any grid (Siméoni et al. 2025, arXiv:2508.10104)."""
+    """DINOv3's: positions run from -1 to 1 over any grid (Siméoni et al. 2025, arXiv:2508.10104)."""
 
     def turns(self, grid: Grid, dim: int, dtype: torch.dtype) -> HalfTurns:
         y, x = (2 * (torch.arange(0.5, n, dtype=torch.float32, device="cpu") / n) - 1 for n in grid.shape)
-        places, periods = _places(y, x).to(dtype), _periods(100.0, dim // 4).to(dtype)
-        angles = _skip_prefix((2 * math.pi * places[:, :, None] / periods).flatten(1), grid)[:, None]
+        positions, periods = torch.cartesian_prod(y, x).to(dtype), _periods(100.0, dim // 4).to(dtype)
+        angles = _skip_prefix((2 * math.pi * positions[:, :, None] / periods).flatten(1), grid)[:, None]
         return HalfTurns(angles.cos().repeat(1, 1, 2), angles.sin())
 
 
 class MixedRotary(nn.Module):
-    """RoPE-ViT's: each head of each block learns how fast rows and columns turn its pairs (arXiv:2403.13298)."""
+    """RoPE-ViT's: each head of each block learns how fast rows and columns rotate its pairs (arXiv:2403.13298).
+
+    Gives the rotation of every block, for queries and keys (B, N, h, d).
+    """
 
     def __init__(self, depth: int, num_heads: int, head_dim: int):
         super().__init__()
@@ -92,9 +95,9 @@ class MixedRotary(nn.Module):
         self.freqs = nn.Parameter(freqs.flatten(3))  # columns, rows: (2, depth, h, d / 2)
 
     def forward(self, grid: Grid, dtype: torch.dtype) -> list[Turns]:
-        """Give each block its turns."""
+        """Make the rotations of each block."""
         y, x = (torch.arange(n, dtype=torch.float32, device=self.freqs.device) for n in grid.shape)
-        y, x = _places(y, x)[:, :, None, None].unbind(1)
+        y, x = torch.cartesian_prod(y, x)[:, :, None, None].unbind(1)
         per_column, per_row = self.freqs.float()[:, :, None]  # (depth, 1, h, d / 2)
         return [_neighbour_turns(_skip_prefix(angles, grid), dtype) for angles in x * per_column + y * per_row]
 
@@ -104,23 +107,18 @@ class MixedRotary(nn.Module):
 def rotary_turns(
     rotary: AxialRotary | CentredRotary, grid: Grid, dim: int, dtype: torch.dtype, device: torch.device
 ) -> Turns:
-    """Make the turns of heads of `dim` channels once a grid; `dtype` float32 or float64. For (B, N, h, dim)."""
+    """Make the rotations for heads (B, N, h, dim), once a grid; `dtype` is float32 or float64."""
     turns = rotary.turns(grid, dim, dtype)
     return type(turns)(*(table.to(device) for table in turns))
 
 
 def _periods(temperature: float, count: int) -> Tensor:
-    """From 1 up to almost `temperature`, evenly in the exponent. (count,)."""
+    """From 1 to almost `temperature`, in equal ratios. (count,)."""
     return temperature ** (torch.arange(count, dtype=torch.float32, device="cpu") / count)
 
 
-def _places(y: Tensor, x: Tensor) -> Tensor:
-    """Row and column of every cell, by rows. (H,), (W,) -> (H * W, 2)."""
-    return torch.cartesian_prod(y, x)
-
-
 def _skip_prefix(angles: Tensor, grid: Grid) -> Tensor:
-    """Put a zero angle before those of the patches for each prefix token. (H * W, ...) -> (N, ...)."""
+    """Prepend a zero angle for each prefix token. (H * W, ...) -> (N, ...)."""
     return F.pad(angles, (0, 0) * (angles.ndim - 1) + (grid.prefix, 0))
 
 

@@ -16,5 +16,5 @@ class LayerScale(nn.Module):
 
 
 def layer_scale(dim: int, start: float | None) -> nn.Module:
-    """LayerScale that starts at `start`, or nothing where it is None."""
+    """LayerScale that starts at `start`, or the identity if that is None."""
     return nn.Identity() if start is None else LayerScale(dim, start)

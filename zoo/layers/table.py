@@ -1,11 +1,11 @@
-"""The tables that mobile nets are given as.
+"""The tables that papers describe mobile nets with.
 
-A table is a tuple of stages, a stage a tuple of rows, a row some blocks of one kind, of which the first takes the
+A table is a tuple of stages, a stage a tuple of rows, and a row some blocks of one kind, the first of which has the
 stride: the papers' own notation (a row of table 2 in Sandler et al. 2018, arXiv:1801.04381, is t, c, n, s: expand, dim,
-depth, stride). A table is data: `scaled` makes a wider or deeper one of it before anything is built, `trunk` builds it.
+depth, stride). A table is data: `scaled` makes a wider or deeper one before anything is built, and `trunk` builds it.
 
-A family joins with a table of its own. If its blocks are new it brings a block and a frozen dataclass beside those of
-zoo/layers/mbconv.py that makes it: `trunk` asks a row for nothing but `dim`, `depth`, `stride` and `block`.
+A family has a table of its own. For a new kind of block it adds the block and a frozen dataclass that makes it, like
+those in zoo/layers/mbconv.py: `trunk` only needs `dim`, `depth`, `stride` and `block` of a row.
 """
 
 import math
@@ -20,9 +20,9 @@ from zoo.layers.width import make_divisible
 
 @dataclass(frozen=True)
 class Row:
-    """`depth` blocks of one kind, one after the other."""
+    """`depth` blocks of one kind in sequence."""
 
-    dim: int  # channels that each block gives
+    dim: int  # output channels of each block
     depth: int = 1  # blocks
     stride: int = 1  # of the first block; the others keep the grid
 
@@ -35,7 +35,7 @@ Table = tuple[tuple[Row, ...], ...]
 
 
 def scaled(table: Table, width: float, depth: float = 1.0, keep_end_depths: bool = False) -> Table:
-    """Multiply channels and depths, and round: channels to eights, depths up; `keep_end_depths` spares two stages."""
+    """Multiply channels and depths: channels round to eights, depths up; `keep_end_depths` exempts two stages."""
     ends = (0, len(table) - 1) if keep_end_depths else ()
     return tuple(
         tuple(
@@ -47,7 +47,7 @@ def scaled(table: Table, width: float, depth: float = 1.0, keep_end_depths: bool
 
 
 def trunk(dim: int, table: Table, drop_path: float, act: Act) -> nn.Sequential:
-    """Build a table: stages in a row, each of blocks in a row. (B, dim, H, W) -> (B, last dim, H/s, W/s)."""
+    """Build a table: stages in sequence, each of blocks in sequence. (B, dim, H, W) -> (B, last dim, H/s, W/s)."""
     stages = nn.Sequential()
     rates = drop_path_rates(drop_path, tuple(sum(row.depth for row in stage) for stage in table))
     for stage, stage_rates in zip(table, rates, strict=True):

@@ -27,19 +27,12 @@ class TalkingHeadsAttention(nn.Module):
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (B, h, N, d) each
-        x = attention(
-            q,
-            k,
-            v,
-            layer=self,
-            geometry=lambda: Geometry.dense(grid),
-            mix_pre=partial(mix, self.proj_l),
-            mix_post=partial(mix, self.proj_w),
-        )
+        pre, post = partial(mix, self.proj_l), partial(mix, self.proj_w)
+        x = attention(q, k, v, layer=self, geometry=lambda: Geometry.dense(grid), mix_pre=pre, mix_post=post)
         return self.proj(x.transpose(1, 2).flatten(2))
 
 
 def mix(heads: nn.Linear, x: Tensor) -> Tensor:
     """Each head becomes a weighted sum of all, and a constant. (B, h, Q, K) -> (B, h, Q, K)."""
-    # Heads stay where they are: bringing them to the last axis and back would copy all of x twice.
+    # Heads stay where they are: moving them to the last axis and back would copy all of x twice.
     return torch.baddbmm(heads.bias[:, None], heads.weight.expand(len(x), -1, -1), x.flatten(2)).view_as(x)

@@ -1,7 +1,7 @@
 """Windows: a grid of tokens cut into small rectangles, inside which tokens attend to each other.
 
-Any grid goes. One that windows do not divide is padded below and to the right; along an axis where it is no longer than
-a window, the window shrinks to it, and nothing is shifted.
+A grid may have any size. If windows do not divide it, it is padded at the bottom and the right; along an axis where it
+is no longer than a window, the window shrinks to it and does not shift.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zoo.probe import Geometry, Grid
 
-MASKED = -100.0  # added to the score of two tokens that stand side by side only because the grid was rolled
+MASKED = -100.0  # added to the score of two tokens that are neighbours only because the grid was rolled
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Windows:
     grid: Grid
     size: tuple[int, int]  # h, w
     index: Tensor  # (n, h * w): the token in each slot, row by row; -1 is padding
-    source: Tensor  # (n * h * w,): the same for a gather, padding at H * W
-    slot: Tensor  # (H * W,): where each token went
-    mask: Tensor | None  # (n, 1, h * w, h * w), to add to the scores, if anything is shifted
+    source: Tensor  # (n * h * w,): the same for a gather; padding is H * W
+    slot: Tensor  # (H * W,): the slot of each token
+    mask: Tensor | None  # (n, 1, h * w, h * w), added to the scores; None if nothing is shifted
 
     def cut(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B * n, h * w, C), zeros in the slots of padding."""
+        """(B, H, W, C) -> (B * n, h * w, C), with zeros in padding slots."""
         x = x.flatten(1, 2)
         if self.source.numel() > self.grid.tokens:
             x = F.pad(x, (0, 0, 0, 1))

@@ -1,11 +1,11 @@
-"""BEiT's biases by distance at every size, and published files that are laid out otherwise, beside timm's own."""
+"""BEiT's relative position biases at every size, and published files in other layouts, compared with timm."""
 
 import pytest
 import torch
 from torch import Tensor
 
 import zoo
-from tools.fill import fill, picture
+from tools.fill import fill, noise_image
 from zoo.cost import cost
 from zoo.families.beit import Beit
 from zoo.families.beit3 import Beit3
@@ -28,7 +28,7 @@ def timm():
     return pytest.importorskip("tools.oracle", exc_type=ImportError).timm
 
 
-def test_a_bias_depends_on_the_offset_alone_and_the_class_token_has_its_own():
+def test_a_bias_depends_only_on_the_offset_and_the_class_token_has_its_own():
     table = torch.randn(7 * 5 + 3, 2)
     bias = relative_bias(table, 4, (4, 4), offsets(4, 3, CPU, class_token=True))
     assert bias.shape == (2, 13, 13)
@@ -47,11 +47,11 @@ def test_a_resized_table_keeps_its_middle_its_ends_and_the_rows_of_the_class_tok
     grid, old = new[:-3].view(2 * size[0] - 1, 2 * size[1] - 1, 2), table[:-3].view(9, 9, 2)
     assert torch.equal(new[-3:], table[-3:])
     torch.testing.assert_close(grid[size[0] - 1, size[1] - 1], old[4, 4])
-    if size == (1, 9):  # the growth is found to within 1e-6, so the ends nearly meet
+    if size == (1, 9):  # the growth is solved to within 1e-6, so the ends nearly meet
         torch.testing.assert_close(grid[0, -1], old[4, 8], rtol=0, atol=1e-4)
 
 
-def test_a_table_of_no_square_is_refused():
+def test_a_table_that_is_not_square_is_refused():
     assert table_side(torch.empty(27 * 27, 1)) == table_side(torch.empty(27 * 27 + 3, 1), class_token=True) == 14
     for rows in (1, 27 * 27, 27 * 29 + 3):
         with pytest.raises(ValueError, match=f"{rows} position biases a head fit no square grid"):
@@ -67,7 +67,7 @@ def test_the_record_rebuilds_what_the_layer_computed(name, size):
     calls = []
     hook = attn.register_forward_hook(lambda _, given, computed: calls.append((given[0], computed)))
     with probe(attention=whole) as seen:
-        logits = model(picture(2, *size))
+        logits = model(noise_image(2, *size))
     hook.remove()
     given, computed = calls[0]
     values = attn.project(given)[2].transpose(1, 2)  # (B, h, N, d)
@@ -75,7 +75,7 @@ def test_the_record_rebuilds_what_the_layer_computed(name, size):
     read = torch.stack([record.dense(i) @ values[i] for i in range(2)])
     rebuilt = attn.proj(attn.norm(read.transpose(1, 2).flatten(2)))
     torch.testing.assert_close(rebuilt, computed, rtol=0, atol=1e-12)
-    torch.testing.assert_close(logits, model(picture(2, *size)), rtol=0, atol=1e-12)
+    torch.testing.assert_close(logits, model(noise_image(2, *size)), rtol=0, atol=1e-12)
     assert record.geometry.q_grid == (1, size[0] // 16, size[1] // 16)
 
 
@@ -84,7 +84,7 @@ def test_classes_and_size_are_read_off_a_checkpoint():
     assert isinstance(small, Beit)
     published = small.state_dict() | {"blocks.0.attn.relative_position_index": torch.zeros(37, 37)}
     again = zoo.create_from("beit_base_patch16_224", Beit.adapt(published), **TINY)
-    x = picture(1, 64, 112)
+    x = noise_image(1, 64, 112)
     assert torch.equal(small(x), again(x))
 
 
@@ -125,7 +125,7 @@ def test_a_checkpoint_at_another_size_gives_what_the_reference_gives(name, size)
     grown = timm().create_model(name, **THEIR_TINY, img_size=96).eval().double()
     grown.load_state_dict(ours.state_dict())
     grown.set_input_size(size)
-    x = picture(1, *size)
+    x = noise_image(1, *size)
     with torch.inference_mode():
         for reference in (theirs, grown):  # its tables are resized in float32
             torch.testing.assert_close(ours(x), reference(x), rtol=0, atol=1e-6)
@@ -137,13 +137,13 @@ def test_beit3_at_another_size_gives_what_the_reference_gives(size):
     ours = filled("beit3_base_patch16_224")
     theirs = timm().create_model("beit3_base_patch16_224", **THEIR_TINY, dynamic_img_size=True).eval().double()
     theirs.load_state_dict(ours.state_dict())
-    x = picture(1, *size)
+    x = noise_image(1, *size)
     with torch.inference_mode():
         torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-6)  # its places are resized in float32
 
 
 def unilm(dim: int, side: int) -> dict[str, Tensor]:
-    """A BEiT-3 as microsoft/unilm saves it, with one layer: A reads pictures, B texts."""
+    """A BEiT-3 as microsoft/unilm saves it, with one layer: branch A reads images, branch B texts."""
     linear = {"k_proj": (dim, dim), "v_proj": (dim, dim), "q_proj": (dim, dim), "out_proj": (dim, dim)}
     shapes: dict[str, tuple[int, ...]] = {}
     for branch in "AB":
@@ -180,6 +180,6 @@ def test_the_original_beit3_files():
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     built = zoo.create_from(name, ours, **(TINY | {"depth": 1}))
     model.double().eval().load_state_dict(theirs)
-    x = picture(1, 64, 64)
+    x = noise_image(1, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(built(x), model(x), rtol=0, atol=1e-9)

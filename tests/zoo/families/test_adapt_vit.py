@@ -1,4 +1,4 @@
-"""Published files that are laid out otherwise: what `adapt` makes of them is what timm's own conversion makes."""
+"""Published files in other layouts: `adapt` gives the same result as timm's own conversion."""
 
 import pytest
 import torch
@@ -63,7 +63,7 @@ def assert_like_timm(name: str, layout: dict[str, Tensor], model: torch.nn.Modul
 
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_openai_and_open_clip(prefix):
-    name = "vit_xsmall_patch16_clip_224"  # any size: the layout tells
+    name = "vit_xsmall_patch16_clip_224"  # of any size: the layout is recognised
     layout = {prefix + k: v for k, v in openai(64, 32).items()}
     model = oracle.timm.create_model(name, patch_size=32, embed_dim=64, depth=12, num_heads=2, num_classes=32)
     assert_like_timm(name, layout, model)
@@ -97,7 +97,7 @@ def test_ijepa(tmp_path):
     assert all(torch.equal(ours[k], theirs[k]) for k in ours)
 
 
-def test_mae_leaves_its_decoder_behind():
+def test_maes_decoder_is_dropped():
     layout, _ = native("vit_tiny_patch16_224", depth=1, num_classes=0)
     pretrained = layout | {"mask_token": noise(1), "decoder_embed.weight": noise(2, 2), "decoder_pos_embed": noise(1)}
     assert variant("vit_tiny_patch16_224")[0].adapt(pretrained).keys() == layout.keys()

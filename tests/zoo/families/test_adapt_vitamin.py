@@ -1,11 +1,11 @@
-"""ViTamin beside timm: published files, which lie in open_clip's layout, picture sizes, and the order of the taps."""
+"""ViTamin compared with timm: published files, which are in open_clip's layout, image sizes, and the order of taps."""
 
 import pytest
 import torch
 from torch import Tensor
 
 import zoo
-from tools.fill import picture
+from tools.fill import noise_image
 from zoo.families.vitamin import XLARGE
 from zoo.probe import probe
 from zoo.registry import variant
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.oracle
 
 NAME = "vitamin_small_224"
 SIDES = [({"depth": 1}, {"depth": 1}), ({"depth": 1, "pos_embed": "none"}, {"depth": 1, "tokens": XLARGE.tokens})]
-# The second is an xlarge in small: it has no places.
+# The second is a small xlarge, which has no position embeddings.
 
 
 def published(native: dict[str, Tensor], out: int) -> dict[str, Tensor]:
@@ -26,7 +26,7 @@ def published(native: dict[str, Tensor], out: int) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize(("theirs", "ours"), SIDES)
-def test_open_clip_files_become_what_timm_makes_of_them(theirs, ours):
+def test_open_clip_files_are_converted_as_timm_converts_them(theirs, ours):
     from timm.models.vision_transformer import checkpoint_filter_fn
 
     model = oracle.timm.create_model(NAME, **theirs)
@@ -37,21 +37,21 @@ def test_open_clip_files_become_what_timm_makes_of_them(theirs, ours):
     assert zoo.create_from(NAME, adapted, **ours).num_classes == 9
 
 
-def test_a_file_of_another_size_brings_its_own_place_table():
+def test_a_file_of_another_size_brings_its_own_position_table():
     theirs, weights = oracle.filled_reference(NAME, depth=1, img_size=96)
     ours = zoo.create_from(NAME, weights, depth=1)
     assert ours.table_grid == (6, 6)
-    x = picture(1, 96, 96)
+    x = noise_image(1, 96, 96)
     with torch.inference_mode():
         torch.testing.assert_close(ours(x), theirs(x), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(("theirs", "ours"), SIDES)
-def test_any_picture_size(theirs, ours):
+def test_any_image_size(theirs, ours):
     reference, weights = oracle.filled_reference(NAME, dynamic_img_size=True, **theirs)
     model = zoo.create_from(NAME, weights, **ours)
-    for size in (64, 64), (96, 160), (75, 50):  # the last is no whole number of cells
-        x = picture(1, *size)
+    for size in (64, 64), (96, 160), (75, 50):  # the last is not a whole number of cells
+        x = noise_image(1, *size)
         with torch.inference_mode():
             torch.testing.assert_close(model(x), reference(x), rtol=1e-9, atol=1e-9)
 

@@ -1,4 +1,4 @@
-"""CaiT: heads that talk, a class token that enters late, and records that rebuild what both computed."""
+"""CaiT: talking heads, a class token that enters late, and records that rebuild what both computed."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 import explain
 import zoo
 from tests.models import build, noise
-from tools.fill import fill, picture
+from tools.fill import fill, noise_image
 from zoo import weights
 from zoo.families.cait import CaiT
 from zoo.layers.attention import SelfAttention
@@ -31,7 +31,7 @@ def test_records_rebuild_what_the_layer_computed(kind, grid):
         torch.testing.assert_close(layer.proj(read.transpose(0, 1).flatten(1)), y[i], rtol=0, atol=1e-12)
 
 
-def test_heads_that_only_hear_themselves_are_plain_attention():
+def test_talking_heads_with_identity_mixing_are_plain_attention():
     layer, plain = TalkingHeadsAttention(12, 3), SelfAttention(12, 3)
     plain.load_state_dict({k: v for k, v in layer.state_dict().items() if k in plain.state_dict()})
     with torch.no_grad():
@@ -51,7 +51,7 @@ def test_geometry_of_both_parts():
     assert [int(record.geometry.asks.sum()) for record in seen.attention] == [96] * 5 + [1] * 2  # the class token alone
     assert torch.equal(seen.taps["cam"].value, seen.taps["stage5"].value)
     assert seen.taps["cam"].grid == GRID
-    patches = seen.taps["stage6"].value[:, 1:]  # class blocks leave them as they are
+    patches = seen.taps["stage6"].value[:, 1:]  # class blocks do not change them
     assert torch.equal(patches, seen.taps["cam"].value)
 
 
@@ -77,7 +77,7 @@ def test_a_single_layer_is_shown_for_the_class_token():
 
 
 def test_rollout_and_chefer_are_the_dense_products():
-    """Who does not ask in a layer keeps what it has: patches in the class blocks, the class token before them."""
+    """Tokens that make no query in a layer keep their mass: patches in class blocks, the class token before them."""
     model, x = build("cait_cifar"), noise("cait_cifar")
     with torch.enable_grad(), probe(attention=whole, gradient=True) as seen:
         logit = model(x)[0, 3]
@@ -99,7 +99,7 @@ def test_rollout_and_chefer_are_the_dense_products():
     torch.testing.assert_close(chefer.flatten(), relevant[0, 1:], rtol=1e-9, atol=1e-12)
 
 
-def test_a_patch_layer_is_asked_by_all_patches_evenly():
+def test_the_query_of_a_patch_layer_is_all_patches_evenly():
     model, x = build("cait_cifar"), noise("cait_cifar")
     with torch.inference_mode(), probe(attention=whole) as seen:
         model(x)
@@ -107,7 +107,7 @@ def test_a_patch_layer_is_asked_by_all_patches_evenly():
     torch.testing.assert_close(raw.flatten(), seen.attention[2].weights[0].mean((0, 1)))
 
 
-def test_legrad_reads_every_block_by_asking_the_class_token():
+def test_legrad_reads_every_block_through_the_class_token():
     model, x = build("cait_cifar"), noise("cait_cifar")
     with torch.enable_grad(), probe(taps=STAGES, attention=whole, gradient=True) as seen:
         model(x)
@@ -122,15 +122,15 @@ def test_legrad_reads_every_block_by_asking_the_class_token():
 
 
 @pytest.mark.parametrize("size", [(32, 32), (20, 44)])
-def test_any_size_goes_alone_as_in_a_batch(size):
-    model, x = build("cait_cifar"), picture(2, *size)
+def test_at_any_size_an_image_gives_the_same_alone_and_in_a_batch(size):
+    model, x = build("cait_cifar"), noise_image(2, *size)
     with torch.inference_mode():
         torch.testing.assert_close(model(x), torch.cat([model(x[:1]), model(x[1:])]), rtol=0, atol=1e-12)
 
 
 def test_a_size_that_patches_do_not_divide_is_refused():
     with pytest.raises(ValueError, match="patches of 4x4"):
-        build("cait_cifar")(picture(1, 30, 32))
+        build("cait_cifar")(noise_image(1, 30, 32))
 
 
 def test_size_and_classes_are_read_off_a_checkpoint():
@@ -161,7 +161,7 @@ def test_another_size_is_the_reference_on_a_table_of_that_size(size):
     resize = oracle.timm.layers.resample_abs_pos_embed
     table = resize(filled["pos_embed"], [side // 16 for side in size], [14, 14], num_prefix_tokens=0)
     theirs.load_state_dict(filled | {"pos_embed": table})
-    x = picture(1, *size)
+    x = noise_image(1, *size)
     with torch.inference_mode():
         torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-9)
 

@@ -1,11 +1,11 @@
-"""CLIP's ResNets: attention that reads a feature map out, and the files of OpenAI and open_clip."""
+"""CLIP's ResNets: attention pooling of a feature map, and the files of OpenAI and open_clip."""
 
 import pytest
 import torch
 from torch import Tensor
 
 import zoo
-from tools.fill import fill, picture
+from tools.fill import fill, noise_image
 from zoo.families.clip_resnet import AttentionPool2d
 from zoo.probe import Grid, probe, whole
 from zoo.registry import variant
@@ -30,8 +30,8 @@ def test_where_no_place_is_asked_for_the_mean_is_read():
         assert pool(x, pre_logits=True).shape == (2, 128)
 
 
-def test_the_record_gives_the_attention_back():
-    model, x = build("resnet50_clip"), picture(2, 96, 160)
+def test_the_record_rebuilds_what_the_layer_computed():
+    model, x = build("resnet50_clip"), noise_image(2, 96, 160)
     values: list[Tensor] = []
     handle = model.get_submodule("head.v").register_forward_hook(lambda module, given, made: values.append(made))
     with torch.inference_mode(), probe(taps={"cam", "stage1"}, attention=whole) as seen:
@@ -47,12 +47,12 @@ def test_the_record_gives_the_attention_back():
     assert seen.taps["stage1"].value.shape == (2, 64, 24, 40)
 
 
-def test_a_size_that_has_no_exact_half_says_so():
+def test_a_size_without_an_exact_half_is_refused():
     with pytest.raises(ValueError, match="multiples of 32"):
-        build("resnet50_clip")(picture(1, 64, 72))
+        build("resnet50_clip")(noise_image(1, 64, 72))
 
 
-def test_the_pictures_size_is_read_off_the_position_table():
+def test_the_images_size_is_read_off_the_position_table():
     with torch.device("meta"):
         keys = zoo.create("resnet50_clip", img_size=160, num_classes=3, **TINY).state_dict()
     model = zoo.create_from("resnet50_clip", fill(keys), **TINY)
@@ -70,7 +70,7 @@ def oracle():
 @pytest.mark.parametrize("size", [(96, 96), (64, 160), (128, 128), (65, 97)])
 def test_equal_to_timm_at_other_sizes(oracle, name, size):
     theirs, weights = oracle.filled_reference(name, salt="sizes", width_factor=0.25, img_size=96)
-    ours, x = zoo.create_from(name, weights, width=0.25), picture(1, *size)
+    ours, x = zoo.create_from(name, weights, width=0.25), noise_image(1, *size)
     with torch.inference_mode():
         torch.testing.assert_close(ours(x), theirs(x), rtol=1e-9, atol=1e-9)
         there = theirs.forward_head(theirs.forward_features(x), pre_logits=True)
@@ -78,7 +78,7 @@ def test_equal_to_timm_at_other_sizes(oracle, name, size):
 
 
 def openai(native: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Noise under the names that OpenAI's own ResNet has, and a text encoder beside it."""
+    """Noise under the names of OpenAI's own ResNet, with a text encoder."""
     norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     visual = [f"conv{i}.weight" for i in (1, 2, 3)] + [f"bn{i}.{k}" for i in (1, 2, 3) for k in norm]
     for stage, depth in enumerate((3, 4, 6, 3), 1):

@@ -1,4 +1,4 @@
-"""What every family owes whoever builds, trains, ships or explains its models: one light variant of each file."""
+"""The contract of every family for building, training, deploying and explaining, on one light variant per file."""
 
 from copy import deepcopy
 from functools import lru_cache
@@ -14,7 +14,7 @@ from zoo.registry import source
 
 NAMES = light_names()
 EVERY_FAMILY = pytest.mark.parametrize("name", NAMES, ids=lambda name: f"{source(name).stem}-{name}")
-# One size alone, and why: what refuses another says so in a sentence.
+# Families that accept one image size, and the sentence with which they refuse others.
 FIXED = {"mlp_mixer": r"images of \d+x\d+ only"}
 
 
@@ -29,14 +29,14 @@ def run(model: torch.nn.Module, x: Tensor) -> Tensor:
 
 
 def assert_same(found: Tensor, expected: Tensor, tolerance: float = 1e-9) -> None:
-    """Equal, measured by how far the outputs lie from each other: models here do not all keep them near 1."""
+    """Equal relative to the spread of the outputs, which is not near 1 for all models here."""
     scale = expected.std().item()
     torch.testing.assert_close(found / scale, expected / scale, rtol=tolerance, atol=tolerance)
 
 
 @EVERY_FAMILY
 def test_another_image_size(name):
-    """Each image of a batch is answered for itself, at a size that the model was not built for."""
+    """The output for an image does not depend on the rest of the batch, at a size that the model was not built for."""
     made = light(name)
     model, x = made.build(), image(made, 2, turned=True)
     if (family := source(name).stem) in FIXED:
@@ -66,7 +66,7 @@ def test_other_numbers_of_classes(name):
 
 
 @EVERY_FAMILY
-def test_fused_it_says_the_same(name):
+def test_a_fused_model_gives_the_same(name):
     made = light(name)
     model = made.build()
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -75,7 +75,7 @@ def test_fused_it_says_the_same(name):
 
 
 @EVERY_FAMILY
-def test_a_copy_is_a_model_of_its_own(name):
+def test_a_copy_is_independent(name):
     made = light(name)
     model, x = made.build(), image(made)
     expected, copy = run(model, x), deepcopy(model)
@@ -86,8 +86,8 @@ def test_a_copy_is_a_model_of_its_own(name):
 
 
 @EVERY_FAMILY
-def test_its_state_dict_makes_it_again(name):
-    """Size and number of classes are read off the file."""
+def test_its_state_dict_rebuilds_it(name):
+    """Image size and number of classes are read off the state dict."""
     made = light(name)
     told = {field: value for field, value in made.overrides.items() if field not in ("img_size", "num_classes")}
     model = made.build(num_classes=7)
@@ -115,8 +115,8 @@ def test_gradients_reach_every_parameter(name):
 
 
 @EVERY_FAMILY
-def test_half_precision_says_nearly_the_same(name):
-    """As the same rounded weights say in float64 of the same rounded image."""
+def test_half_precision_gives_nearly_the_same(name):
+    """Compared with float64 on the same rounded weights and the same rounded image."""
     made = light(name)
     half, x = made.build().bfloat16(), image(made, 2).bfloat16()
     y, expected = run(half, x), run(deepcopy(half).double(), x.double())
@@ -125,7 +125,7 @@ def test_half_precision_says_nearly_the_same(name):
 
 
 @EVERY_FAMILY
-def test_channels_last_says_the_same(name):
+def test_channels_last_gives_the_same(name):
     made = light(name)
     model, x = made.build(), image(made, 2)
     expected = run(model, x)

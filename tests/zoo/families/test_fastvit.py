@@ -1,4 +1,4 @@
-"""FastViT and MobileCLIP: branches that are one convolution, attention in the last stages, files in Apple's layout."""
+"""FastViT and MobileCLIP: branches that equal one convolution, attention in the last stages, Apple's file layouts."""
 
 import pytest
 import torch
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 import explain
 import zoo
 from tests.models import build
-from tools.fill import fill, picture
+from tools.fill import fill, noise_image
 from zoo.families.fastvit import LargeKernelConv, MobileOne, PositionConv, RepMixer
 from zoo.layers.attention import SelfAttention
 from zoo.layers.reparam import RepConv
 from zoo.probe import Grid, probe, whole
 from zoo.registry import variant
 
-# (depths, dims), and the grids of the attention layers for a picture of 128x192.
+# (depths, dims), and the grids of the attention layers for an image of 128x192.
 SMALL = {
     "fastvit_sa12": ((1, 1, 1, 2), (32, 32, 64, 64)),
     "fastvit_mci0": ((1, 1, 1, 1), (32, 32, 64, 64)),
@@ -40,8 +40,8 @@ def small(name: str) -> zoo.Backbone:
         (PositionConv(6), 3),
     ],
 )
-def test_branches_are_together_one_convolution(layer: nn.Module, reach: int):
-    """What one lit pixel gives is the kernel, what darkness gives is the bias."""
+def test_branches_together_equal_one_convolution(layer: nn.Module, reach: int):
+    """The output for one lit pixel gives the kernel, and the output for zeros gives the bias."""
     layer.load_state_dict(fill(layer.double().eval().state_dict()))
     lit = torch.zeros(6, 6, 15, 15, dtype=torch.float64)
     lit[range(6), range(6), 7, 7] = 1
@@ -85,8 +85,8 @@ def test_branches_are_counted():
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_the_records_give_the_attention_back(name):
-    model, x = small(name), picture(2, 128, 192)
+def test_the_records_rebuild_what_the_layers_computed(name):
+    model, x = small(name), noise_image(2, 128, 192)
     made: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     def note(module, given, mixed):
@@ -110,8 +110,8 @@ def test_the_records_give_the_attention_back(name):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_attention_and_taps_give_maps(name):
-    """The other methods are tried on fastvit_t8 in test_explain."""
-    model, x = small(name), picture(1, 128, 192)
+    """test_explain.py tests the other methods, on fastvit_t8."""
+    model, x = small(name), noise_image(1, 128, 192)
     for method in ("attention", "rollout", "chefer", "grad_cam", "conservative", "pca"):
         raw = explain.explain(model, x, method).raw
         assert raw.shape[0] == 1 and raw.isfinite().all()
@@ -123,18 +123,18 @@ def test_sizes_without_attention_say_so():
     assert rollout.reason and "channels" in rollout.reason
 
 
-def test_taps_stand_behind_every_stage():
+def test_there_is_a_tap_after_every_stage():
     names = [*(f"stage{i}" for i in range(1, 6)), "cam"]
     with torch.inference_mode(), probe(taps=names) as seen:
-        small("fastvit_mci3")(picture(1, 100, 150))  # every halving rounds up
+        small("fastvit_mci3")(noise_image(1, 100, 150))  # every halving rounds up
     assert list(seen.taps) == names
     shapes = [(32, 25, 38), (32, 13, 19), (64, 7, 10), (64, 4, 5), (128, 2, 3), (256, 2, 3)]
     assert [tuple(t.value.shape[1:]) for t in seen.taps.values()] == shapes
 
 
-def test_a_picture_smaller_than_a_patch_says_so():
+def test_an_image_smaller_than_a_patch_is_refused():
     with pytest.raises(ValueError, match="15x40 is less than one patch of 16x16"):
-        build("vit_base_mci_224", depth=1)(picture(1, 15, 40))
+        build("vit_base_mci_224", depth=1)(noise_image(1, 15, 40))
 
 
 @pytest.fixture
@@ -152,11 +152,11 @@ def test_equal_to_timm_at_any_size(oracle, name, theirs, ours):
     reference, weights = oracle.filled_reference(name, **theirs)
     for key in weights:
         if key.endswith("gamma"):
-            weights[key] *= 0.1  # so that no softmax is all or nothing
+            weights[key] *= 0.1  # so that no softmax saturates
     reference.load_state_dict(weights)
     model = zoo.create_from(name, weights, **ours)
     for size in (96, 160), (75, 50), (33, 40):
-        x = picture(2, *size)
+        x = noise_image(2, *size)
         with torch.inference_mode():
             torch.testing.assert_close(model(x), reference(x), rtol=1e-9, atol=1e-9)
             features = model.forward_features(x), reference.forward_features(x)
@@ -200,7 +200,7 @@ TEXT = {"text_encoder.embedding_layer.weight": torch.randn(3, 2), "logit_scale":
 
 
 def renamed(names: list[str], table: tuple[tuple[str, str], ...], prefix: str = "") -> dict[str, Tensor]:
-    """Noise under the names that a file has there."""
+    """Noise under the names of such a file."""
     file = {}
     for name in names:
         for ours, apples in table:

@@ -1,9 +1,9 @@
-"""FlexiViT: the patch is chosen when the model is used, the weights stay."""
+"""FlexiViT: the patch size is chosen when the model is used, with the same weights."""
 
 import torch
 
 import zoo
-from tools.fill import fill, picture
+from tools.fill import fill, noise_image
 
 NAME, SMALL = "flexivit_small", {"depth": 1}
 
@@ -15,8 +15,8 @@ def test_the_same_weights_take_any_patch_and_any_table():
     for patch in (16, 30):
         model = zoo.create_from(NAME, weights, patch=patch, **SMALL)
         assert model.table_grid == (10, 10)
-        assert model(picture(1, 240, 480)).shape == (1, 1000)
-        assert model.embed(picture(1, 240, 480))[1].shape == (240 // patch, 480 // patch)
+        assert model(noise_image(1, 240, 480)).shape == (1, 1000)
+        assert model.embed(noise_image(1, 240, 480))[1].shape == (240 // patch, 480 // patch)
 
 
 def test_a_patch_first_seen_in_inference_mode_can_be_trained_on():

@@ -1,4 +1,4 @@
-"""Every variant against the reference: names, keys and shapes, and the figures it computes in float64."""
+"""Every variant against the reference: names, keys and shapes, and outputs in float64."""
 
 import json
 
@@ -7,9 +7,11 @@ import torch
 
 import zoo
 from tests.models import GOLDENS, on_meta
-from tools.fill import fill, picture, signature, start
+from tools.fill import fill, noise_image, signature, start
 
-OWN = [name for name in zoo.names() if name.endswith("_cifar")]  # this project's sizes, which no reference has
+OWN = [
+    name for name in zoo.names() if name.endswith("_cifar")
+]  # this project's variants, which the reference does not have
 
 
 def test_every_variant_has_a_golden():
@@ -22,7 +24,7 @@ def test_keys_and_shapes(name):
     model = on_meta(name)
     assert signature(model.state_dict()) == row["keys"]
     assert sum(p.numel() for p in model.parameters()) == int(row["parameters"])
-    # Two weights of one shape that began at one place of the noise would be equal, and could be swapped unseen.
+    # Two weights of one shape whose noise began at the same place would be equal, and a swap would not be noticed.
     filled = [(start(k), v.shape) for k, v in model.state_dict().items() if v.is_floating_point()]
     assert len(filled) == len(set(filled))
 
@@ -33,7 +35,7 @@ def test_outputs_in_float64(name):
     cut = json.loads(row["cut"] or "{}")
     model = zoo.create_from(name, fill(on_meta(name, **cut).state_dict()), **cut)
     with torch.inference_mode():
-        y = model(picture(1, int(row["height"]), int(row["width"])))
+        y = model(noise_image(1, int(row["height"]), int(row["width"])))
     figures = torch.stack([y.mean(), y.std(), y.flatten()[0], y.flatten()[-1]])
     expected = torch.tensor([float(row[k]) for k in ("mean", "std", "first", "last")], dtype=torch.float64)
     torch.testing.assert_close(figures, expected, rtol=1e-9, atol=1e-9)

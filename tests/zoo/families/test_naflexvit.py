@@ -1,19 +1,19 @@
-"""NaFlexViT: pictures of unlike shapes in one batch, alone and beside the reference."""
+"""NaFlexViT: images of different shapes in one batch, alone and compared with the reference."""
 
 import pytest
 import torch
 from PIL import Image
 
 import zoo
-from tools.fill import fill, picture
-from tools.golden_preprocess import pictures
+from tools.fill import fill, noise_image
+from tools.golden_preprocess import noise_images
 from zoo.layers.embed import patchify
 from zoo.preprocess import preprocess_native, size_within
 from zoo.probe import Grid, probe, whole
 from zoo.registry import variant
 
 CHECKPOINT = zoo.checkpoint("naflexvit_base_patch16_gap.e300_s576_in1k")
-PICTURES = pictures()
+IMAGES = noise_images()
 KINDS = tuple(f"naflexvit_base_patch16_{kind}" for kind in ("gap", "par_gap", "parfac_gap", "map", "siglip"))
 SMALL = {"depth": 2, "num_heads": 3}
 SHAPES = [(4, 9), (7, 2), (3, 3)]  # rows and columns of patches
@@ -26,14 +26,14 @@ def build(name: str) -> zoo.Backbone:
 
 
 def batch(shapes: list[tuple[int, int]], tokens: int) -> dict[str, torch.Tensor]:
-    """Noise pictures of these shapes as `preprocess_native` lays them out, in float64."""
+    """Noise images of these shapes as `preprocess_native` lays them out, in float64."""
     kinds = {
         "patches": torch.zeros(len(shapes), tokens, 768, dtype=torch.float64),
         "patch_coord": torch.zeros(len(shapes), tokens, 2, dtype=torch.long),
         "patch_valid": torch.zeros(len(shapes), tokens, dtype=torch.bool),
     }
     for i, (rows, columns) in enumerate(shapes):
-        kinds["patches"][i, : rows * columns] = patchify(picture(1, 16 * rows, 16 * columns), 16)[0]
+        kinds["patches"][i, : rows * columns] = patchify(noise_image(1, 16 * rows, 16 * columns), 16)[0]
         kinds["patch_coord"][i, : rows * columns] = torch.cartesian_prod(torch.arange(rows), torch.arange(columns))
         kinds["patch_valid"][i, : rows * columns] = True
     return kinds
@@ -41,7 +41,7 @@ def batch(shapes: list[tuple[int, int]], tokens: int) -> dict[str, torch.Tensor]
 
 @pytest.mark.parametrize("size", [(500, 333), (97, 641), (1, 1), (3000, 2), (20000, 13), (1600, 1600)])
 @pytest.mark.parametrize("tokens", [576, 128, 7])
-def test_no_picture_has_more_patches_than_allowed_and_its_sides_one_scale(size, tokens):
+def test_an_image_has_at_most_the_allowed_patches_and_keeps_its_proportions(size, tokens):
     height, width = size_within(size, tokens)
     rows, columns = height // 16, width // 16
     assert (16 * rows, 16 * columns) == (height, width)
@@ -51,34 +51,34 @@ def test_no_picture_has_more_patches_than_allowed_and_its_sides_one_scale(size, 
     assert max(least for least, _ in patches_per_pixel) < min(most for _, most in patches_per_pixel)
 
 
-def test_a_picture_too_long_for_the_budget_says_so():
+def test_an_image_too_long_for_the_budget_is_refused():
     with pytest.raises(ValueError, match="cannot be shown in 0 patches"):
         size_within((30, 20), 0)
 
 
 def test_patches_lie_where_their_coordinates_say():
-    wide, square = PICTURES["500x333"], Image.new("RGB", (40, 40), (255, 0, 0))
+    wide, square = IMAGES["500x333"], Image.new("RGB", (40, 40), (255, 0, 0))
     native = preprocess_native([wide, square], CHECKPOINT, tokens=60)
     assert [tuple(v.shape) for v in native.values()] == [(2, 60, 768), (2, 60, 2), (2, 60)]
     height, width = size_within(wide.size, 60)
-    whole_picture = torch.zeros(3, height, width)
+    whole_image = torch.zeros(3, height, width)
     for values, (y, x) in zip(native["patches"][0], native["patch_coord"][0], strict=True):
         if values.any():
-            whole_picture[:, 16 * y : 16 * y + 16, 16 * x : 16 * x + 16] = values.view(16, 16, 3).permute(2, 0, 1)
-    assert torch.equal(patchify(whole_picture[None], 16)[0], native["patches"][0, : height * width // 256])
+            whole_image[:, 16 * y : 16 * y + 16, 16 * x : 16 * x + 16] = values.view(16, 16, 3).permute(2, 0, 1)
+    assert torch.equal(patchify(whole_image[None], 16)[0], native["patches"][0, : height * width // 256])
     assert native["patch_valid"].sum(1).tolist() == [height * width // 256, 49]
     assert native["patches"][1, :49].view(49, 256, 3).unique(dim=1).tolist() == 49 * [[[1.0, -1.0, -1.0]]]
     assert not native["patches"][~native["patch_valid"]].any()
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_picture_means_the_same_plain_and_cut_alone_and_among_others(name):
+def test_an_image_gives_the_same_plain_and_in_patches_alone_and_in_a_batch(name):
     model = build(name)
     with torch.inference_mode():
         together = model(batch(SHAPES, 50))
         for (rows, columns), logits in zip(SHAPES, together, strict=True):
             alone = model(batch([(rows, columns)], rows * columns))[0]
-            plain = model(picture(1, 16 * rows, 16 * columns))[0]
+            plain = model(noise_image(1, 16 * rows, 16 * columns))[0]
             torch.testing.assert_close(alone, plain, rtol=1e-12, atol=1e-12)
             torch.testing.assert_close(logits, plain, rtol=1e-9, atol=1e-9)
 
@@ -91,7 +91,7 @@ def test_no_token_reads_padding(name):
         looked_at = model(x)
     with torch.inference_mode():
         torch.testing.assert_close(model(x), looked_at)
-    prefix, length = model.prefix, 36  # the longest picture's
+    prefix, length = model.prefix, 36  # the longest image's
     for record in seen.attention:
         assert record.geometry.k_grid == Grid(prefix, 1, length)
         skipped = prefix if record.weights.shape[-1] == length else 0
@@ -101,7 +101,7 @@ def test_no_token_reads_padding(name):
 
 
 @pytest.mark.parametrize("padding", [0, 14])
-def test_where_all_pictures_are_alike_attention_maps_back_to_their_grid(padding):
+def test_attention_maps_to_the_grid_if_all_images_have_the_same_shape(padding):
     model = build("naflexvit_base_patch16_map")
     with torch.inference_mode(), probe(taps={"cam"}, attention=whole) as seen:
         model(batch([(4, 9), (4, 9)], 36 + padding))
@@ -109,9 +109,9 @@ def test_where_all_pictures_are_alike_attention_maps_back_to_their_grid(padding)
     assert seen.taps["cam"].as_map().shape == (2, 48, 4, 9)
 
 
-def test_a_size_that_makes_no_whole_patches_says_so():
+def test_a_size_that_patches_do_not_divide_is_refused():
     with pytest.raises(ValueError, match="64x90 cannot be cut into patches of 16x16"):
-        build(KINDS[0])(picture(1, 64, 90))
+        build(KINDS[0])(noise_image(1, 64, 90))
 
 
 @pytest.fixture
@@ -129,8 +129,8 @@ def test_preprocess_native_is_bit_equal_to_timm(oracle, tokens):
     transform = oracle.timm.data.create_transform(
         input_size=(3, *c.size), naflex=True, patch_size=16, max_seq_len=tokens, patchify=True, **how
     )
-    theirs, _ = NaFlexCollator(tokens)([(transform(image), 0) for image in PICTURES.values()])
-    ours = preprocess_native(list(PICTURES.values()), c, None if tokens == 576 else tokens)
+    theirs, _ = NaFlexCollator(tokens)([(transform(image), 0) for image in IMAGES.values()])
+    ours = preprocess_native(list(IMAGES.values()), c, None if tokens == 576 else tokens)
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
@@ -147,10 +147,10 @@ def test_sizes_are_timms(oracle):
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("name", KINDS)
-def test_equal_to_timm_at_other_sizes_and_in_batches_of_unlike_pictures(oracle, name):
+def test_equal_to_timm_at_other_sizes_and_in_batches_of_different_shapes(oracle, name):
     theirs, weights = oracle.filled_reference(name, salt="native", embed_dim=48, **SMALL)
     ours = zoo.create_from(name, weights, dim=48, **SMALL)
-    shown = [picture(1, 160, 96), picture(2, 320, 320), picture(1, 256, 256)]
+    shown = [noise_image(1, 160, 96), noise_image(2, 320, 320), noise_image(1, 256, 256)]
     hidden = batch([(9, 4)], 36)
     hidden["patch_valid"][:, 10:15] = False
     with torch.inference_mode():
@@ -159,10 +159,10 @@ def test_equal_to_timm_at_other_sizes_and_in_batches_of_unlike_pictures(oracle, 
 
 
 @pytest.mark.oracle
-def test_pictures_through_timms_collator_and_model(oracle):
+def test_images_through_timms_collator_and_model(oracle):
     theirs, weights = oracle.filled_reference("naflexvit_base_patch16_siglip", embed_dim=48, **SMALL)
     ours = zoo.create_from("naflexvit_base_patch16_siglip", weights, dim=48, **SMALL)
-    x = preprocess_native([PICTURES["500x333"], PICTURES["641x97"]], CHECKPOINT, tokens=64)
+    x = preprocess_native([IMAGES["500x333"], IMAGES["641x97"]], CHECKPOINT, tokens=64)
     x["patches"] = x["patches"].double()
     with torch.inference_mode():
         torch.testing.assert_close(ours(x), theirs(x), rtol=1e-9, atol=1e-9)

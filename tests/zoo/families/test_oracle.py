@@ -1,7 +1,7 @@
-"""The zoo beside timm itself, on weights that no golden has seen. `pytest -m oracle`; skipped where timm is missing.
+"""The zoo compared with timm itself, on weights that no golden uses. `pytest -m oracle`; skipped without timm.
 
-Where timm resizes a position table, the image is half as wide again as the table: that tells height from width. No
-golden does so, for the resize is in float32, and two machines may round it differently.
+If timm resizes a position table, the image is half as wide again as the table, so that height and width differ. No
+golden does so, because the resize is in float32, which two machines may round differently.
 """
 
 from inspect import signature
@@ -12,7 +12,7 @@ import torch
 import zoo
 from tests.models import lightest_first
 from tools import golden_file
-from tools.fill import picture
+from tools.fill import noise_image
 from zoo.registry import source
 
 oracle = pytest.importorskip("tools.oracle", exc_type=ImportError)
@@ -27,9 +27,11 @@ def test_equal_to_timm(name):
     theirs, ours = golden.cut(name) or ({}, {})
     theirs, ours = theirs | golden.fitted(name), ours | golden.fitted(name)
     resizes = "dynamic_img_size" in signature(type(whole)).parameters and getattr(whole, "pos_embed", None) is not None
-    if resizes and getattr(whole, "rope", None) is None:  # tests/zoo/layers/test_rotary.py has those that turn
+    if (
+        resizes and getattr(whole, "rope", None) is None
+    ):  # tests/zoo/layers/test_rotary.py has those with rotary positions
         theirs, width = theirs | {"dynamic_img_size": True}, 3 * width // 2
     reference, weights = oracle.filled_reference(name, salt="oracle", **theirs)
-    model, x = zoo.create_from(name, weights, **ours), picture(2, height, width)
+    model, x = zoo.create_from(name, weights, **ours), noise_image(2, height, width)
     with torch.inference_mode():
         torch.testing.assert_close(model(x), reference(x), rtol=1e-9, atol=1e-9)

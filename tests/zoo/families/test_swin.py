@@ -1,10 +1,10 @@
-"""Swin's windows: what is recorded is what was computed, and every grid goes."""
+"""Swin's windows: records equal what was computed, and every grid works."""
 
 import pytest
 import torch
 
 import zoo
-from tools.fill import fill, picture
+from tools.fill import fill, noise_image
 from zoo.families.swin import WindowAttention
 from zoo.layers.relative_position import resize_table
 from zoo.layers.windows import windows
@@ -35,7 +35,7 @@ def seen_attention(layer: WindowAttention, x: torch.Tensor) -> AttentionRecord:
 
 
 def values(layer: WindowAttention, x: torch.Tensor) -> torch.Tensor:
-    """What the tokens of one image offer to be read. (H, W, C) -> (heads, H * W, C / heads)."""
+    """The values of the tokens of one image. (H, W, C) -> (heads, H * W, C / heads)."""
     return layer.qkv(x.flatten(0, 1)).chunk(3, -1)[2].unflatten(1, (layer.num_heads, -1)).transpose(0, 1)
 
 
@@ -44,7 +44,7 @@ def test_record_rebuilds_what_the_layer_computed(grid, side, shifted):
     layer = filled_attention(side, shifted)
     x = torch.randn(2, *grid, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     record = seen_attention(layer, x)
-    padding = layer.qkv.bias[24:].view(3, 1, 4)  # the value that every padding slot offers
+    padding = layer.qkv.bias[24:].view(3, 1, 4)  # the value of every padding slot
     for i, image in enumerate(x):
         dense = record.dense(i)
         read = dense @ values(layer, image) + (1 - dense.sum(-1, keepdim=True)) * padding
@@ -53,7 +53,7 @@ def test_record_rebuilds_what_the_layer_computed(grid, side, shifted):
 
 
 @pytest.mark.parametrize(("grid", "shifted"), [((8, 12), False), ((8, 12), True), ((4, 12), True), ((4, 4), True)])
-def test_tokens_read_their_window_and_never_across_the_rolled_edge(grid, shifted):
+def test_tokens_read_only_their_window_and_never_across_the_rolled_edge(grid, shifted):
     x = torch.randn(1, *grid, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     dense = seen_attention(filled_attention(4, shifted), x).dense()
     down, right = (2 if shifted and n > 4 else 0 for n in grid)
@@ -64,16 +64,16 @@ def test_tokens_read_their_window_and_never_across_the_rolled_edge(grid, shifted
     assert (dense[:, together] > 1e-12).all()
 
 
-def test_rows_inside_padding_are_told():
+def test_mass_lost_to_padding_is_found():
     record = seen_attention(filled_attention(4, True), torch.ones(1, 9, 12, 12, dtype=torch.float64))
     g = record.geometry
     assert (g.q_index < 0).sum() == 3 * 12
-    in_picture = record.dense().sum(-1).unflatten(1, (9, 12))
-    lost = (1 - in_picture > 1e-3).all(0)
+    in_image = record.dense().sum(-1).unflatten(1, (9, 12))
+    lost = (1 - in_image > 1e-3).all(0)
     expected = torch.zeros(9, 12, dtype=torch.bool)
     expected[1] = True  # rolled by 2, the rows stand 2345 6780 1---: row 1 shares its windows with padding
     assert torch.equal(lost, expected)
-    assert in_picture[:, ~expected].sub(1).abs().max() < 1e-12
+    assert in_image[:, ~expected].sub(1).abs().max() < 1e-12
     mass = torch.full((1, 108), 1 / 108, dtype=torch.float64)
     torch.testing.assert_close(record.pullback(mass)[0], mass[0] @ record.dense().mean(0))
 
@@ -85,9 +85,9 @@ def test_a_smaller_table_keeps_the_nearest_offsets():
 
 
 @pytest.mark.parametrize("size", [(32, 32), (100, 36), (128, 192)])
-def test_any_grid_goes_alone_as_in_a_batch(size):
+def test_on_any_grid_an_image_gives_the_same_alone_and_in_a_batch(size):
     model = zoo.create("swin_s3_tiny_224", depths=(2, 2, 2, 2), dim=12, num_heads=(1, 2, 3, 4)).double()
-    x = picture(2, *size)
+    x = noise_image(2, *size)
     with torch.inference_mode():
         together, alone = model(x), torch.cat([model(x[:1]), model(x[1:])])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
@@ -119,13 +119,13 @@ def test_windows_cut_in_inference_mode_serve_training():
 @pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of the reference's interpolation
 @pytest.mark.parametrize("size", [(64, 96), (160, 100), (320, 256)])
-def test_a_checkpoint_at_another_size_gives_what_the_reference_gives(size):
+def test_equal_to_the_reference_at_other_sizes(size):
     oracle, name = pytest.importorskip("tools.oracle", exc_type=ImportError), "swin_s3_small_224"
     narrow = {"depths": (2, 2, 2, 2), "num_heads": (1, 2, 3, 4)}
     _, weights = oracle.filled_reference(name, embed_dim=12, **narrow)
     theirs = oracle.timm.create_model(name, embed_dim=12, **narrow, img_size=size).eval().double()
     theirs.load_state_dict(oracle.timm.models.swin_transformer.checkpoint_filter_fn(weights, theirs))
     ours = zoo.create_from(name, weights, dim=12, **narrow)
-    x = picture(1, *size)
+    x = noise_image(1, *size)
     with torch.inference_mode():
         torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-6)  # its tables are resized in float32

@@ -1,4 +1,4 @@
-"""Published files that are laid out otherwise: each field of a Layout does what it says, and nothing to other files."""
+"""Published files in another layout: each field of a Layout does what it says, and other files are not changed."""
 
 import torch
 
@@ -28,7 +28,7 @@ def test_a_file_without_the_marker_stays_as_it_is():
     assert adapt(native, (LAYOUT,), "head") == native
 
 
-def test_open_clips_last_layer_lies_beside_the_encoder():
+def test_open_clips_last_layer_is_found_outside_the_trunk():
     published = {"visual.trunk.head.proj.weight": KERNEL, "visual.head.proj.weight": MATRIX, "text.weight": KERNEL}
     found = adapt(published, (), "last")
     assert found.keys() == {"head.proj.weight", "last.weight", "last.bias"}

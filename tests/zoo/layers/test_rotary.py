@@ -1,10 +1,10 @@
-"""Rotary positions: what a turn is, by hand, and every grid as the reference computes it."""
+"""Rotary positions: turns computed by hand, and every grid compared with the reference."""
 
 import pytest
 import torch
 
 import zoo
-from tools.fill import picture
+from tools.fill import noise_image
 from zoo.layers.rotary import AxialRotary, CentredRotary, HalfTurns, MixedRotary, NeighbourTurns, rotary_turns
 from zoo.probe import Grid, probe, whole
 
@@ -19,19 +19,19 @@ TURNS = {
 
 
 def unit(channel: int, grid: Grid) -> torch.Tensor:
-    """The same query in every place: one channel is 1. (1, N, 1, DIM)."""
+    """The same query in every place, with one channel at 1. (1, N, 1, DIM)."""
     x = torch.zeros(1, grid.tokens, 1, DIM, dtype=FLOAT64)
     x[..., channel] = 1
     return x
 
 
 def angle(x: torch.Tensor, first: int, second: int) -> torch.Tensor:
-    """By how much a pair of channels was turned. (1, N, 1, DIM) -> (N,)."""
+    """The angle by which a pair of channels was turned. (1, N, 1, DIM) -> (N,)."""
     return torch.atan2(x[0, :, 0, second], x[0, :, 0, first])
 
 
 @pytest.mark.parametrize("turns", TURNS.values(), ids=TURNS)
-def test_what_two_tokens_give_each_other_depends_on_how_far_apart_they_stand(turns):
+def test_the_score_of_two_tokens_depends_only_on_their_offset(turns):
     q, k = torch.randn(2, 1, 1, 3, DIM, dtype=FLOAT64).expand(-1, -1, GRID.tokens, -1, -1)
     scores = torch.einsum("bqhd,bkhd->hqk", turns.turn(q), turns.turn(k))[:, 2:, 2:]
     y, x = torch.arange(3).repeat_interleave(5), torch.arange(5).repeat(3)
@@ -122,12 +122,12 @@ def test_record_rebuilds_what_the_layer_computed(name):
         "vit_tiny_patch16_dinov3_qkvb",
     ],
 )
-def test_a_picture_of_another_size_gives_what_the_reference_gives(name, size):
+def test_equal_to_the_reference_at_other_sizes(name, size):
     oracle = pytest.importorskip("tools.oracle", exc_type=ImportError)
     _, weights = oracle.filled_reference(name, depth=2)
     theirs = oracle.timm.create_model(name, depth=2, img_size=size).eval().double()
     theirs.load_state_dict(oracle.timm.models.eva.checkpoint_filter_fn(weights, theirs))
     ours = zoo.create_from(name, weights, depth=2)
-    x = picture(1, *size)
+    x = noise_image(1, *size)
     with torch.inference_mode():
         torch.testing.assert_close(ours(x), theirs(x), rtol=1e-9, atol=1e-9)
