@@ -40,8 +40,8 @@ def test_no_call_leaks_a_tensor(name):
 @pytest.mark.skipif(not STATM.exists(), reason="this system does not report a process's memory")
 @pytest.mark.parametrize("method", ["grad_cam", "chefer"])
 def test_thirty_calls_need_the_memory_of_one(method):
-    """The graph and attention of one call take about 20 MB, so thirty leaked ones would exceed the limit."""
-    model, x = build("vit_cifar"), noise("vit_cifar", batch=8)
+    """The graph and attention of one call take about 12 MB, so thirty leaked ones would exceed the limit."""
+    model, x = build("vit_cifar", **SHORT["vit_cifar"]), noise("vit_cifar", batch=8)
     for _ in range(3):
         explain.explain(model, x, method)
     before = resident()
