@@ -140,6 +140,22 @@ def test_its_cells_look_into_the_image_at_even_distances(name):
 
 
 @EVERY_FAMILY
+def test_a_mean_readout_sees_every_position_of_its_tap_alike(name):
+    """A tap before the last norm, or after the mean's weights, would not."""
+    made = light(name)
+    model, x = made.build(num_classes=7), image(made)
+    if not model.readout.endswith("mean") and model.readout != "mean_norm":
+        return
+    with probe(taps={"cam"}, gradient=True) as seen:
+        logits = model(x)
+    cam = seen.taps["cam"]
+    (gradient,) = torch.autograd.grad(logits[0, 3], cam.value)
+    there = cam.as_map(gradient)
+    assert_same(there, there[:, :, :1, :1].expand_as(there))
+    assert there.abs().max() > 0
+
+
+@EVERY_FAMILY
 def test_channels_last_gives_the_same(name):
     made = light(name)
     model, x = made.build(), image(made, 2)
