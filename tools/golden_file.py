@@ -8,6 +8,7 @@ A file begins with lines that people write, and that recording it anew (tools/go
     # cut: {"depth": 2}           what makes a large variant small: the reference's arguments and our config's fields
     # cut: {"embed_dim": "16 a head"} -> {"dim": "16 a head"}       the same, where they are called otherwise
     # cut: {"blocks": 2} -> {"stages": "2 blocks"}     of a table, the first blocks of each stage (zoo/layers/table.py)
+    # gain: 2                     what weights are multiplied by, where the image would be lost (tools/fill.py)
     # light: {"depth": 2}         fields of our config for tests that ask no reference, where `cut` is not enough
     # bench: resnet50             what tools/bench.py times of this family
 
@@ -27,7 +28,7 @@ from zoo.layers.table import Row
 from zoo.registry import variant
 
 GOLDENS = Path(__file__).parent.parent / "tests" / "goldens"
-LINE = re.compile(r"# (size|img_size|cut|light|bench)(?: (\S+))?: (.+)")
+LINE = re.compile(r"# (size|img_size|cut|gain|light|bench)(?: (\S+))?: (.+)")
 PATCHES, A_HEAD = " patches", " a head"  # after a number: times the variant's own patch, or its heads
 BLOCKS = " blocks"  # after a number: so many of each stage
 
@@ -61,6 +62,10 @@ class Golden:
         unit = variant(name)[1].patch if text.endswith(PATCHES) else 1
         height, width = (unit * int(part) for part in text.removesuffix(PATCHES).split("x"))
         return height, width
+
+    def gain(self, name: str) -> float:
+        """What `fill` multiplies a variant's weights by."""
+        return float(self.says("gain", name) or 1)
 
     def fitted(self, name: str) -> dict[str, Any]:
         """The override that builds a variant, on either side, for the image that it is shown."""

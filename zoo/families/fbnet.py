@@ -1,10 +1,10 @@
-"""FBNet: all candidates for each layer trained at once in one net, with weights that end by choosing one of them.
+"""FBNet: one net trains all candidates for each layer at once, and a learned weight for each says which to keep.
 
     image -> 3x3 conv of step 2 -> 7 stages of blocks -> 1x1 conv -> mean -> fc
     block -> 1x1 conv to 1, 3 or 6 times the channels -> depthwise conv -> 1x1 conv back, linear -> + shortcut
 
-The choice is differentiable, and the time that each candidate takes on a phone, looked up in a table, is part of the
-loss. Wu et al. 2018, "FBNet: Hardware-Aware Efficient ConvNet Design via Differentiable Neural Architecture Search",
+The search goes by gradients: the latency of each candidate on a phone, read from a table, is part of the loss. Wu et
+al. 2018, "FBNet: Hardware-Aware Efficient ConvNet Design via Differentiable Neural Architecture Search",
 arXiv:1812.03443. C is the largest of the paper's three for phones in general.
 """
 
@@ -24,7 +24,7 @@ STAGES = (
 )
 
 VARIANTS = {
-    # The published weights were trained with TensorFlow's epsilon, though not in TensorFlow.
+    # The published weights were trained with TensorFlow's epsilon, but not in TensorFlow.
     "fbnetc_100": Config(STAGES, stem_dim=16, head_dim=1984, style=Style(norm=TF_NORM)),
 }
 register(MobileNet, VARIANTS)

@@ -1,9 +1,9 @@
-"""FBNet-V3: a search for the net and for the recipe that trains it, together: the best net depends on the recipe.
+"""FBNet-V3: a search for the net and its training recipe together, since which net is best depends on the recipe.
 
     image -> 3x3 conv of step 2 -> 7 stages of blocks -> 1x1 conv -> mean -> conv of the one cell that is left -> fc
     block -> 1x1 conv -> depthwise conv -> (gates: mean over the grid, two small layers) -> 1x1 conv -> + shortcut
 
-A small net learns from a few trained candidates to predict the accuracy of others. Dai et al. 2020, "FBNetV3: Joint
+A small predictor learns from a few trained candidates how accurate others will be. Dai et al. 2020, "FBNetV3: Joint
 Architecture-Recipe Search using Predictor Pretraining", arXiv:2006.02049. Head and activation are MobileNet-V3's
 (zoo/families/mobilenet_v3.py).
 """

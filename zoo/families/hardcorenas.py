@@ -1,11 +1,11 @@
-"""HardCoRe-NAS: a search by gradients that never leaves the nets that are as fast as was asked for.
+"""HardCoRe-NAS: a search by gradients in which every step keeps within the latency that was asked for.
 
     image -> 3x3 conv of step 2 -> 7 stages of blocks -> 1x1 conv -> mean -> conv of the one cell that is left -> fc
     block -> 1x1 conv -> depthwise conv -> (gates: mean over the grid, two small layers) -> 1x1 conv -> + shortcut
 
-Other searches pay for latency in the loss and end where they end; here it is a hard constraint at each step, by a
-formula for the time that a net takes. Blocks and head are MobileNet-V3's (zoo/families/mobilenet_v3.py); A to F are
-ever slower and better. Nayman et al. 2021, "HardCoRe-NAS: Hard Constrained diffeRentiable Neural Architecture Search",
+Other searches add latency to the loss and only come near their target; here it is a hard constraint, with a formula
+for the latency of a net. Blocks and head are MobileNet-V3's (zoo/families/mobilenet_v3.py); A to F are increasingly
+slow and accurate. Nayman et al. 2021, "HardCoRe-NAS: Hard Constrained diffeRentiable Neural Architecture Search",
 arXiv:2102.11646.
 """
 
@@ -63,7 +63,7 @@ F = (
 
 
 def net(searched: tuple[tuple[Inverted, ...], ...]) -> Config:
-    """Put a searched net between the ends that all have; up to 40 channels its activation is a plain ReLU."""
+    """Add the first and last stages, which all nets share; blocks of up to 40 channels have ReLU for activation."""
     stages = (tuple(replace(row, act=RELU) if row.dim <= 40 else row for row in stage) for stage in searched)
     return Config(((Separable(16, act=RELU),), *stages, (Conv(960, kernel=1),)), style=STYLE)
 

@@ -1,4 +1,4 @@
-"""LCNet: MobileNet-V1's plain blocks with what costs a CPU next to nothing: hard swish, late 5x5 kernels, gates at the end.
+"""LCNet: MobileNet-V1's plain blocks with what a CPU hardly notices: hard swish, late 5x5 kernels, gates at the end.
 
     image -> 3x3 conv of step 2 -> 6 stages of blocks -> mean -> conv of the one cell that is left -> fc
     block -> depthwise conv -> (gates: mean over the grid, two small layers) -> 1x1 conv
@@ -26,7 +26,7 @@ STAGES = (
 
 
 def wide(times: float) -> Config:
-    """All but the last conv made wider or narrower."""
+    """Multiply all channels but those of the last conv."""
     width = Width(times)
     return Config(scaled(STAGES, width), width(16), style=STYLE)
 

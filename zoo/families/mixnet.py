@@ -4,7 +4,7 @@
     block -> 1x1 conv to 6 times the channels -> depthwise conv: channels in 1 to 5 parts, each with a kernel of its own
           -> gates: mean over the grid, two small layers -> 1x1 conv back, linear -> + shortcut
 
-Small kernels see detail and large ones see far, where one size has to choose; many of the 1x1 convs go in two groups.
+Small kernels keep detail and large kernels see more of the image; many of the 1x1 convs have two groups.
 Tan and Le 2019, "MixConv: Mixed Depthwise Convolutional Kernels", arXiv:1907.09595; L is a wider M. XL and XXL are
 timm's own (Ross Wightman). tf: weights that were trained in TensorFlow.
 """
@@ -46,7 +46,7 @@ M = (
 
 
 def net(table: Table, stem_dim: int, times: float = 1.0, depth: float = 1.0) -> Config:
-    """All but the last conv made wider, and the stages deeper."""
+    """Multiply all channels but those of the last conv, and the depths."""
     width = Width(times)
     return Config(scaled(table, width, depth, round), width(stem_dim), head_dim=1536)
 

@@ -1,11 +1,11 @@
-"""MNASNet: a search that times its candidates on a real phone, and lets each stage have blocks of its own.
+"""MNASNet: found by a search that times each candidate on a real phone and chooses the blocks of each stage apart.
 
     image -> 3x3 conv of step 2 -> 7 stages of blocks -> 1x1 conv -> mean -> fc
     block -> 1x1 conv to 3 or 6 times the channels -> depthwise conv -> (gates) -> 1x1 conv back, linear -> + shortcut
 
-The search is paid for accuracy and for speed at once; kernel, expansion, gates, width and depth are chosen for each
-stage. Tan et al. 2018, "MnasNet: Platform-Aware Neural Architecture Search for Mobile", arXiv:1807.11626. Without
-gates it is the paper's B1, with them (semnasnet) its A1; the numbers in names are the width in percent.
+The search rewards accuracy and speed together; each stage has its own kernel, expansion, gates, width and depth.
+Tan et al. 2018, "MnasNet: Platform-Aware Neural Architecture Search for Mobile", arXiv:1807.11626. mnasnet is the
+paper's B1, without gates; semnasnet is its A1, with gates. The numbers in names are the width in percent.
 """
 
 from functools import partial
@@ -47,7 +47,7 @@ SMALL = (
 
 
 def wide(table: Table, times: float) -> Config:
-    """All but the last conv made wider or narrower."""
+    """Multiply all channels but those of the last conv."""
     width = Width(times)
     return Config(scaled(table, width), width(32))
 

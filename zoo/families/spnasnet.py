@@ -1,10 +1,10 @@
-"""Single-Path NAS: a search in one net, whose large kernels hold the small ones, so that it takes hours and not days.
+"""Single-Path NAS: a search inside one net, whose large kernels contain the small ones: it takes hours, not days.
 
     image -> 3x3 conv of step 2 -> 7 stages of blocks -> 1x1 conv -> mean -> fc
     block -> 1x1 conv to 3 or 6 times the channels -> depthwise conv -> 1x1 conv back, linear -> + shortcut
 
-A 3x3 kernel is the middle of a 5x5 one, and 3 times the channels are the first half of 6 times: whether the rest is
-worth its time on the phone, training decides by itself. Stamoulis et al. 2019, "Single-Path NAS: Designing
+A 3x3 kernel is the middle of a 5x5 one, and 3 times the channels are half of 6 times: training decides whether
+the rest is worth the time that it takes on a phone. Stamoulis et al. 2019, "Single-Path NAS: Designing
 Hardware-Efficient ConvNets in less than 4 Hours", arXiv:1904.02877.
 """
 

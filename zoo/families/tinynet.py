@@ -1,10 +1,10 @@
-"""TinyNet: EfficientNet-B0 made smaller, by a rule of its own for how much of depth, width and image to give up.
+"""TinyNet: EfficientNet-B0 made smaller, by a rule that keeps image size and depth and gives up width.
 
-    image -> 3x3 conv of step 2 -> 7 stages of blocks -> 1x1 conv -> mean -> fc
+    image -> 3x3 conv of step 2 -> 7 stages of EfficientNet's blocks -> 1x1 conv -> mean -> fc
 
-EfficientNet's rule for growth, read backward, shrinks all three alike; small nets do better if the image and the depth
-shrink little and the width most. Han et al. 2020, "Model Rubik's Cube: Twisting Resolution, Depth and Width for
-TinyNets", arXiv:2010.14819. The image's size is the checkpoint's.
+EfficientNet's rule for growth, reversed, would shrink all three alike; the best of many small nets, trained to find
+out, have larger images and more layers than that, and fewer channels. Han et al. 2020, "Model Rubik's Cube: Twisting
+Resolution, Depth and Width for TinyNets", arXiv:2010.14819. The image's size is the checkpoint's.
 """
 
 from zoo.families.efficientnet import STYLE, stages
@@ -14,7 +14,7 @@ from zoo.registry import register
 
 
 def shrunk(width: float, depth: float) -> Config:
-    """The blocks narrower, and fewer or more of them; the first conv and the last one as they are."""
+    """Blocks with other widths and depths; the first conv and the last one do not change."""
     return Config(scaled(stages(), width, depth, round), style=STYLE)
 
 

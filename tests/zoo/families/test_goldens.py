@@ -29,7 +29,8 @@ def test_keys_and_shapes(name):
 def test_outputs_in_float64(name):
     row = GOLDENS[name]
     cut = golden_file.arguments(json.loads(row["cut"] or "{}"), name)
-    model = zoo.create_from(name, fill(on_meta(name, **cut).state_dict()), **cut)
+    gain = golden_file.read(row["file"]).gain(name)
+    model = zoo.create_from(name, fill(on_meta(name, **cut).state_dict(), gain=gain), **cut)
     with torch.inference_mode():
         y = model(picture(1, int(row["height"]), int(row["width"])))
     figures = torch.stack([y.mean(), y.std(), y.flatten()[0], y.flatten()[-1]])
