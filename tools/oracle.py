@@ -53,7 +53,9 @@ def reference(name: str, **overrides: Any) -> nn.Module:
         return build(name, **overrides)
 
 
-def filled_reference(name: str, salt: str = "", gain: float = 1.0, **overrides: Any) -> tuple[nn.Module, dict[str, Tensor]]:
+def filled_reference(
+    name: str, salt: str = "", gain: float = 1.0, **overrides: Any
+) -> tuple[nn.Module, dict[str, Tensor]]:
     """Build timm's model in float64 with filled weights; give it and them."""
     model = build(name, **overrides).double()
     weights = fill(model.state_dict(), salt, gain)
