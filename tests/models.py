@@ -63,7 +63,8 @@ WITH_ATTENTION = [name for name in SMALL if on_meta(name).no_attention is None]
 
 def build(name: str, **overrides: Any) -> zoo.Backbone:
     """A variant in float64, filled so that every layer matters, and frozen as a loaded model is."""
-    return zoo.create_from(name, fill(on_meta(name, **overrides).state_dict()), **overrides).requires_grad_(False)
+    weights = fill(on_meta(name, **overrides).state_dict(), gain=golden_file.read(source(name).stem).gain(name))
+    return zoo.create_from(name, weights, **overrides).requires_grad_(False)
 
 
 def noise(name: str, batch: int = 1) -> torch.Tensor:

@@ -31,11 +31,12 @@ def _noise(key: str, shape: torch.Size) -> Tensor:
     return noise
 
 
-def fill(state_dict: dict[str, Tensor], salt: str = "") -> dict[str, Tensor]:
+def fill(state_dict: dict[str, Tensor], salt: str = "", gain: float = 1.0) -> dict[str, Tensor]:
     """Make float64 weights with which every layer matters; each depends only on its own key and shape.
 
     A reference's own init hides mistakes: gamma = 1e-6 silences a block, and zeros silence a head. Buffers that are not
-    floating point, such as an index, are computed by the model and are not changed.
+    floating point, such as an index, are computed by the model and are not changed. `gain` multiplies weights of more
+    than one axis: a deep net without shortcuts that halves its signal in each layer gives the same for any image.
     """
     filled = {}
     for key, value in state_dict.items():
@@ -44,7 +45,7 @@ def fill(state_dict: dict[str, Tensor], salt: str = "") -> dict[str, Tensor]:
             continue
         w = _noise(salt + key, value.shape)
         if value.ndim > 1:
-            filled[key] = w.div_(max(1, value[0].numel()) ** 0.5)
+            filled[key] = w.mul_(gain / max(1, value[0].numel()) ** 0.5)
         elif key.endswith("running_var"):
             filled[key] = w.abs_().mul_(0.3).add_(1)
         else:

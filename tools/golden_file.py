@@ -7,6 +7,8 @@ A file begins with lines written by hand, which tools/golden.py keeps when it re
     # img_size: 64                variants are built for a square image of this side, which is the input; or: 4 patches
     # cut: {"depth": 2}           what makes a large variant small: the reference's arguments and our config's fields
     # cut: {"embed_dim": "16 a head"} -> {"dim": "16 a head"}       the same, if their names differ
+    # cut: {"blocks": 2} -> {"stages": "2 blocks"}     of a table, the first blocks of each stage (zoo/layers/table.py)
+    # gain: 2                     what weights are multiplied by, if the image would be lost (tools/fill.py)
     # light: {"depth": 2}         fields of our config for tests without the reference, if `cut` is not enough
     # unlike: resnet50_gn         variants that differ from the lightest in structure, for tests of every family
     # bench: resnet50             the architectures of this family that tools/bench.py times
@@ -18,19 +20,18 @@ apply to a variant, the last one counts. The header is followed by a table with 
 import csv
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from zoo.layers.table import Row
 from zoo.registry import variant
 
 GOLDENS = Path(__file__).parent.parent / "tests" / "goldens"
-LINE = re.compile(r"# (size|img_size|cut|light|unlike|bench)(?: (\S+))?: (.+)")
-PATCHES, A_HEAD = (
-    " patches",
-    " a head",
-)  # suffixes of a number: multiply it by the variant's patch size, or by its heads
+LINE = re.compile(r"# (size|img_size|cut|gain|light|unlike|bench)(?: (\S+))?: (.+)")
+# Suffixes of a number: times the variant's patch size, times its heads, and so many blocks of each stage.
+PATCHES, A_HEAD, BLOCKS = " patches", " a head", " blocks"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,10 @@ class Golden:
         height, width = (unit * int(part) for part in text.removesuffix(PATCHES).split("x"))
         return height, width
 
+    def gain(self, name: str) -> float:
+        """What `fill` multiplies a variant's weights by."""
+        return float(self.says("gain", name) or 1)
+
     def fitted(self, name: str) -> dict[str, Any]:
         """The override, for the reference and for us, that builds a variant for its input image."""
         size = self.size(name)
@@ -95,7 +100,26 @@ class Golden:
     def light(self, name: str) -> dict[str, Any]:
         """The fields of our config that make a variant small enough for tests and fit it to its image."""
         _, ours = self.cut(name) or ({}, {})
-        return self.fitted(name) | ours | self._resolved(self.says("light", name) or "{}", name)
+        return arguments(self.fitted(name) | ours | self._resolved(self.says("light", name) or "{}", name), name)
+
+
+def arguments(overrides: dict[str, Any], name: str) -> dict[str, Any]:
+    """What `zoo.create` takes: a table of blocks is no JSON, so a file says how many blocks of each stage are kept."""
+
+    def kept(stage: tuple[Row, ...], blocks: int) -> tuple[Row, ...]:
+        rows = []
+        for row in stage:
+            depth = min(row.depth, blocks)
+            rows += [replace(row, depth=depth)] if depth else []
+            blocks -= depth
+        return tuple(rows)
+
+    return {
+        field: tuple(kept(stage, int(value.removesuffix(BLOCKS))) for stage in getattr(variant(name)[1], field))
+        if isinstance(value, str) and value.endswith(BLOCKS)
+        else value
+        for field, value in overrides.items()
+    }
 
 
 def read(family: str) -> Golden:

@@ -7,11 +7,11 @@ import torch
 
 import zoo
 from tests.models import GOLDENS, on_meta
+from tools import golden_file
 from tools.fill import fill, noise_image, signature, start
 
-OWN = [
-    name for name in zoo.names() if name.endswith("_cifar")
-]  # this project's variants, which the reference does not have
+# This project's own variants, which the reference does not have.
+OWN = [name for name in zoo.names() if name.endswith("_cifar")]
 
 
 def test_every_variant_has_a_golden():
@@ -32,8 +32,9 @@ def test_keys_and_shapes(name):
 @pytest.mark.parametrize("name", GOLDENS)
 def test_outputs_in_float64(name):
     row = GOLDENS[name]
-    cut = json.loads(row["cut"] or "{}")
-    model = zoo.create_from(name, fill(on_meta(name, **cut).state_dict()), **cut)
+    cut = golden_file.arguments(json.loads(row["cut"] or "{}"), name)
+    gain = golden_file.read(row["file"]).gain(name)
+    model = zoo.create_from(name, fill(on_meta(name, **cut).state_dict(), gain=gain), **cut)
     with torch.inference_mode():
         y = model(noise_image(1, int(row["height"]), int(row["width"])))
     figures = torch.stack([y.mean(), y.std(), y.flatten()[0], y.flatten()[-1]])
