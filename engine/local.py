@@ -95,10 +95,8 @@ class LocalEngine:
             while not isinstance(last, Answer):
                 try:
                     last = await asyncio.wait_for(found.get(), BEAT)
-                except (
-                    asyncio.TimeoutError
-                ):  # a long step: repeat the last event, so that a listener has a chance to leave
-                    pass
+                except asyncio.TimeoutError:
+                    pass  # a long step: the last event is repeated, so that a listener has a chance to leave
                 if isinstance(last, EngineError):
                     raise last
                 yield last

@@ -37,9 +37,7 @@ def test_a_map_of_a_crop_stays_inside_the_crop():
 def test_a_crop_that_exceeds_the_photo_is_cut_at_its_edge():
     values = np.arange(4.0)[None].repeat(4, 0)
     beyond = Placement((2, 4), (-1, 0, 3, 4), (8, 8))
-    placed = register(
-        values, Cells.even((4, 4), (8, 8)), beyond
-    )  # one cell per pixel; the first and the last column lie outside
+    placed = register(values, Cells.even((4, 4), (8, 8)), beyond)  # a cell per pixel; the outer columns lie outside
     assert np.allclose(placed, [[1, 2]] * 4)
 
 

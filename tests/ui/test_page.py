@@ -178,9 +178,8 @@ def test_a_click_asks_about_that_place_and_a_map_can_be_kept(chromium, url, phot
         stack = page.locator(".stack.asks").nth(1)
         box = stack.bounding_box()
         stack.click(position={"x": 0.4 * box["width"], "y": 0.6 * box["height"]})
-        page.wait_for_function(
-            "() => document.querySelectorAll('.ring').length === 1"
-        )  # the other photo has no ring: it is compared with this place
+        # The other photo has no ring: it is compared with this place.
+        page.wait_for_function("() => document.querySelectorAll('.ring').length === 1")
         ring = page.locator(".card").nth(1).locator(".ring")
         assert ring.evaluate("(mark) => parseFloat(mark.style.left)") == pytest.approx(40, abs=1)
         assert ring.evaluate("(mark) => parseFloat(mark.style.top)") == pytest.approx(60, abs=1)
