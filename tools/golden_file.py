@@ -8,6 +8,7 @@ A file begins with lines that people write, and that recording it anew (tools/go
     # cut: {"depth": 2}           what makes a large variant small: the reference's arguments and our config's fields
     # cut: {"embed_dim": "16 a head"} -> {"dim": "16 a head"}       the same, where they are called otherwise
     # cut: {"blocks": 2} -> {"stages": "2 blocks"}     of a table, the first blocks of each stage (zoo/layers/table.py)
+    # cut: {"channel_multiplier": 0.5} -> {"stages": "0.5 wide"}        all blocks of a table, with half the channels
     # light: {"depth": 2}         fields of our config for tests that ask no reference, where `cut` is not enough
     # bench: resnet50             what tools/bench.py times of this family
 
@@ -23,13 +24,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from zoo.layers.table import Row
+from zoo.layers.table import Row, Table, scaled
 from zoo.registry import variant
 
 GOLDENS = Path(__file__).parent.parent / "tests" / "goldens"
 LINE = re.compile(r"# (size|img_size|cut|light|bench)(?: (\S+))?: (.+)")
 PATCHES, A_HEAD = " patches", " a head"  # after a number: times the variant's own patch, or its heads
-BLOCKS = " blocks"  # after a number: so many of each stage
+BLOCKS, WIDE = " blocks", " wide"  # after a number: so many of each stage of a table; a table so many times as wide
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Golden:
 
 
 def arguments(overrides: dict[str, Any], name: str) -> dict[str, Any]:
-    """What `zoo.create` takes: a table of blocks is no JSON, so a file says how many blocks of each stage are kept."""
+    """What `zoo.create` takes: a table of blocks is no JSON, so a file says how deep or how wide it is left."""
 
     def kept(stage: tuple[Row, ...], blocks: int) -> tuple[Row, ...]:
         rows = []
@@ -103,9 +104,14 @@ def arguments(overrides: dict[str, Any], name: str) -> dict[str, Any]:
             blocks -= depth
         return tuple(rows)
 
+    def table(whole: Table, text: str) -> Table:
+        if text.endswith(WIDE):
+            return scaled(whole, float(text.removesuffix(WIDE)))
+        return tuple(kept(stage, int(text.removesuffix(BLOCKS))) for stage in whole)
+
     return {
-        field: tuple(kept(stage, int(value.removesuffix(BLOCKS))) for stage in getattr(variant(name)[1], field))
-        if isinstance(value, str) and value.endswith(BLOCKS)
+        field: table(getattr(variant(name)[1], field), value)
+        if isinstance(value, str) and value.endswith((BLOCKS, WIDE))
         else value
         for field, value in overrides.items()
     }

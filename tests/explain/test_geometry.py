@@ -8,6 +8,7 @@ from torch.overrides import TorchFunctionMode
 import explain
 import zoo
 from tests.models import GOLDENS, SMALL, WITH_ATTENTION, build, noise
+from tools import golden_file
 from tools.fill import picture
 from zoo.probe import AttentionRecord, Geometry, Grid, attention, probe, tap, whole
 from zoo.registry import variant
@@ -50,7 +51,8 @@ def smallest_of_each_file() -> list[str]:
 def test_recorded_weights_times_values_are_what_each_layer_computed(name):
     """For queries that see no padding: what those read outside the picture has no token."""
     large = name in GOLDENS and int(GOLDENS[name]["parameters"]) > 40e6
-    model = build(name, **({"depth": 2} if large else {}))
+    _, cut = (large and golden_file.read(GOLDENS[name]["file"]).cut(name)) or ({}, {})
+    model = build(name, **golden_file.arguments(cut, name))
     x = noise(name) if name in SMALL else picture(1, int(GOLDENS[name]["height"]), int(GOLDENS[name]["width"]))
     with torch.inference_mode(), Products() as products, probe(attention=whole) as seen:
         model(x)

@@ -5,8 +5,8 @@
     attention block (hybrid) -> attention whose heads share keys and values, of every second row and column early on
 
 `start` is the kernel of the first depthwise conv, `kernel` that of the second; 0: it is not there. Qin et al. 2024,
-"MobileNetV4: Universal Models for the Mobile Ecosystem", arXiv:2404.10518, tables 11 to 15. aa and blur halve the grid
-by means and by blurring, with a conv of step 1 before; they and the narrow rows are timm's own (Ross Wightman).
+"MobileNetV4: Universal Models for the Mobile Ecosystem", arXiv:2404.10518; the tables are its appendix's. aa and blur
+halve the grid by means and by blurring, after a conv of step 1; they and the narrow rows are timm's (Ross Wightman).
 """
 
 from dataclasses import replace
@@ -148,7 +148,7 @@ HYBRID_LARGE = (
 
 
 def narrow(cfg: Config, times: float) -> Config:
-    """Multiply the blocks' channels; the two ends stay as wide as they are."""
+    """Multiply the blocks' channels; stem and head stay as wide as they are."""
     return replace(cfg, stages=scaled(cfg.stages, times))
 
 

@@ -125,12 +125,13 @@ LARGE = Config(
             Universal(1280, stride=2, start=5, kernel=5, expand=6),
             *(MultiQuery(1280, num_heads=16, head_dim=96), Universal(1280, kernel=0, expand=2)) * 19,
         ),
-    )
+    ),
+    num_classes=0,
 )
 
 VARIANTS = {
     "mobilenetv5_300m": LARGE,
-    "mobilenetv5_300m_enc": replace(LARGE, style=replace(STYLE, conv=same_conv), pooled=False, num_classes=0),
+    "mobilenetv5_300m_enc": replace(LARGE, style=replace(STYLE, conv=same_conv), pooled=False),
     "mobilenetv5_base": BASE,
 }
 register(MobileNetV5, VARIANTS)

@@ -1,7 +1,7 @@
 """Mobile attention: heads that share their keys and values, on a grid that may be coarser than the queries'.
 
 Shazeer 2019, "Fast Transformer Decoding: One Write-Head is All You Need", arXiv:1911.02150; for images in Qin et al.
-2024, "MobileNetV4", arXiv:2404.10518, section 4.
+2024, "MobileNetV4", arXiv:2404.10518.
 """
 
 from dataclasses import dataclass
