@@ -19,7 +19,7 @@ from zoo.probe import STAGES, AttentionRecord, Grid, probe
 
 def readout_mass(model: Backbone, grid: Grid, batch: int) -> Tensor:
     """Where the head reads: its class tokens, or all patches evenly. -> (B, N), each row sums to 1."""
-    mass = torch.zeros(batch, grid.tokens)
+    mass = torch.zeros(batch, grid.tokens, dtype=torch.float64)
     by_token = model.readout == "token" and grid.prefix  # a class token may enter after the patches' own layers
     if grid.tokens == grid.prefix:  # nothing but a learned query
         mass[:] = 1.0
@@ -57,7 +57,7 @@ def _carry_along(mass: Tensor, axis: int, count: int) -> Tensor:
         shape = list(mass.shape)
         shape[axis] = count
         return mass.new_zeros(shape).index_add_(axis, parent, mass)
-    shares = 1 / torch.bincount(parent)[parent]
+    shares = 1 / torch.bincount(parent)[parent].double()
     return mass.index_select(axis, parent) * shares.view(-1, *[1] * (mass.ndim - 1 - axis)).to(mass)
 
 

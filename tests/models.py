@@ -37,6 +37,7 @@ SMALL = {
     "vit_tiny_patch16_dinov3_qkvb": (64, 96),
     "cait_cifar": (32, 48),
     "fastvit_t8": (64, 96),
+    "mobilenetv4_hybrid_medium_075": (64, 96),
 }
 # Options that make slow methods run few forwards.
 FEW: dict[str, dict] = {

@@ -8,6 +8,7 @@ A file begins with lines written by hand, which tools/golden.py keeps when it re
     # cut: {"depth": 2}           what makes a large variant small: the reference's arguments and our config's fields
     # cut: {"embed_dim": "16 a head"} -> {"dim": "16 a head"}       the same, if their names differ
     # cut: {"blocks": 2} -> {"stages": "2 blocks"}     of a table, the first blocks of each stage (zoo/layers/table.py)
+    # cut: {"channel_multiplier": 0.5} -> {"stages": "0.5 wide"}        all blocks of a table, with half the channels
     # gain: 2                     what weights are multiplied by, if the image would be lost (tools/fill.py)
     # light: {"depth": 2}         fields of our config for tests without the reference, if `cut` is not enough
     # unlike: resnet50_gn         variants that differ from the lightest in structure, for tests of every family
@@ -25,13 +26,14 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from zoo.layers.table import Row
+from zoo.layers.table import Row, Table, scaled
 from zoo.registry import variant
 
 GOLDENS = Path(__file__).parent.parent / "tests" / "goldens"
 LINE = re.compile(r"# (size|img_size|cut|gain|light|unlike|bench)(?: (\S+))?: (.+)")
-# Suffixes of a number: times the variant's patch size, times its heads, and so many blocks of each stage.
-PATCHES, A_HEAD, BLOCKS = " patches", " a head", " blocks"
+# Suffixes of a number: times the variant's patch size, times its heads; so many blocks a stage of a table, a table
+# so many times as wide.
+PATCHES, A_HEAD, BLOCKS, WIDE = " patches", " a head", " blocks", " wide"
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Golden:
 
 
 def arguments(overrides: dict[str, Any], name: str) -> dict[str, Any]:
-    """What `zoo.create` takes: a table of blocks is no JSON, so a file says how many blocks of each stage are kept."""
+    """What `zoo.create` takes: a table of blocks is no JSON, so a file says how deep or how wide it is left."""
 
     def kept(stage: tuple[Row, ...], blocks: int) -> tuple[Row, ...]:
         rows = []
@@ -114,9 +116,14 @@ def arguments(overrides: dict[str, Any], name: str) -> dict[str, Any]:
             blocks -= depth
         return tuple(rows)
 
+    def table(whole: Table, text: str) -> Table:
+        if text.endswith(WIDE):
+            return scaled(whole, float(text.removesuffix(WIDE)))
+        return tuple(kept(stage, int(text.removesuffix(BLOCKS))) for stage in whole)
+
     return {
-        field: tuple(kept(stage, int(value.removesuffix(BLOCKS))) for stage in getattr(variant(name)[1], field))
-        if isinstance(value, str) and value.endswith(BLOCKS)
+        field: table(getattr(variant(name)[1], field), value)
+        if isinstance(value, str) and value.endswith((BLOCKS, WIDE))
         else value
         for field, value in overrides.items()
     }

@@ -37,6 +37,7 @@ def neighbours(height: int, width: int) -> Tensor:
 
 
 FINE, COARSE, PLAIN = Grid(1, 4, 6), Grid(1, 2, 3), Grid(0, 4, 6)
+ODD, HALF = Grid(0, 5, 7), Grid(0, 3, 4)  # a stride of two rounds up
 CARRIED = Grid(4, 4, 6)  # four carrier tokens before the patches
 CARRIERS = torch.arange(4)[None]
 BLOCKS = torch.arange(24).view(2, 2, 3, 2).transpose(1, 2).reshape(6, 4)  # the four fine patches of each coarse one
@@ -46,6 +47,7 @@ HATS = torch.cat([CARRIERS.T, BLOCKS[:4] + 4], 1)  # a carrier and its window; t
 RECORDS = {
     "dense": record(every(FINE), every(FINE), FINE, FINE),
     "pooled keys": record(every(FINE), every(COARSE), FINE, COARSE),
+    "pooled keys of an odd grid": record(every(ODD), every(HALF), ODD, HALF),
     "pooled queries": record(every(COARSE), every(FINE), COARSE, FINE),
     "shifted windows": record(windows(4, 6, 2, 1), windows(4, 6, 2, 1), PLAIN, PLAIN),
     "carriers alone": record(CARRIERS, CARRIERS, CARRIED, CARRIED),

@@ -55,8 +55,9 @@ class MobileNet(Backbone):
     def __init__(self, cfg: Config):
         super().__init__()
         rows = [row for stage in cfg.stages for row in stage]
-        gated = any(isinstance(row, MobileRow) and row.gates for row in rows)
-        self.no_attention = CHANNEL_GATES if gated else CONVOLUTIONS
+        mobile = [row for row in rows if isinstance(row, MobileRow)]
+        if not any(row.attends for row in mobile):
+            self.no_attention = CHANNEL_GATES if any(row.gates for row in mobile) else CONVOLUTIONS
         style = cfg.style
         self.conv_stem = style.conv(3, cfg.stem_dim, cfg.stem_kernel, cfg.stem_stride)
         self.bn1 = style.norm(cfg.stem_dim, style.act)

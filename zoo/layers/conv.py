@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from zoo.layers.norm import Act, BatchNormAct2d
 
 
-def conv(dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """Make a convolution without a bias, as a norm follows it. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride).
+def conv(dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False) -> nn.Conv2d:
+    """Make a convolution; a norm follows, so it needs no bias. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride).
 
     An odd kernel is padded, so the grid is rounded up; an even one cuts patches without padding.
     """
-    return nn.Conv2d(dim_in, dim, kernel, stride, kernel // 2 if kernel % 2 else 0, groups=groups, bias=False)
+    return nn.Conv2d(dim_in, dim, kernel, stride, kernel // 2 if kernel % 2 else 0, groups=groups, bias=bias)
 
 
 class SameConv2d(nn.Conv2d):
@@ -33,11 +33,11 @@ class SameConv2d(nn.Conv2d):
         return super().forward(F.pad(input, pads))
 
 
-def same_conv(dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+def same_conv(dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False) -> nn.Conv2d:
     """Make what `conv` makes, padded as in TensorFlow; where an odd kernel keeps the grid, that is the same."""
     if stride == 1 and kernel % 2:
-        return conv(dim_in, dim, kernel, groups=groups)
-    return SameConv2d(dim_in, dim, kernel, stride, groups=groups, bias=False)
+        return conv(dim_in, dim, kernel, groups=groups, bias=bias)
+    return SameConv2d(dim_in, dim, kernel, stride, groups=groups, bias=bias)
 
 
 class MixedConv(nn.ModuleList):

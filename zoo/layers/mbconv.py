@@ -28,6 +28,7 @@ class MobileRow(Row):
     gates: float = 0  # hidden channels of the gates, as a share of others (Style.gates_share); 0: no gates
     act: Act | None = None  # in place of the style's
     shortcut: bool = True  # where shapes agree
+    attends: ClassVar[bool] = False  # its blocks have attention between positions
     make: ClassVar[Callable[..., nn.Module]]  # given dim_in, the row, stride, drop_path and a style
 
     def block(self, dim_in: int, stride: int, drop_path: float, style: Style) -> nn.Module:

@@ -46,6 +46,17 @@ class RmsNorm2d(RmsNorm):
         return x * probe.held(torch.rsqrt(x.pow(2).mean(1, keepdim=True) + self.eps)) * self.weight[:, None, None]
 
 
+class RmsNormAct2d(RmsNorm2d):
+    """RmsNorm2d, then the activation. (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, dim: int, act: Act = nn.Identity):
+        super().__init__(dim)
+        self.act = act()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(super().forward(x))
+
+
 class SimpleNorm2d(RmsNorm2d):
     """RmsNorm2d with the standard deviation in place of the root mean square. (B, C, H, W) -> (B, C, H, W)."""
 
