@@ -132,9 +132,13 @@ def test_its_cells_look_into_the_image_at_even_distances(name):
     with torch.inference_mode(), probe(model, x, taps={"cam", *STAGES}) as seen:
         model(x)
     assert "cam" in seen.taps
-    for tap in seen.taps.values():
-        for axis, side in zip(tap.cells, x.shape[2:], strict=True):
-            assert 0 <= axis.start <= axis.step
+    for i, side in enumerate(x.shape[2:]):
+        axes = [tap.cells[i] for tap in seen.taps.values()]
+        coarsest = max(axis.step for axis in axes)
+        for (
+            axis
+        ) in axes:  # where a coarse map was enlarged, its outer cells may look up to half a cell beyond the border
+            assert (0 if axis.step == coarsest else -coarsest / 2) <= axis.start <= axis.step
             assert axis.start + (axis.size - 1) * axis.step < side
             assert axis.size * axis.step == pytest.approx(side, abs=axis.step)
 
