@@ -7,6 +7,7 @@ A file begins with lines that people write, and that recording it anew (tools/go
     # img_size: 64                variants are built for a square image of that side, and shown one; or: 4 patches
     # cut: {"depth": 2}           what makes a large variant small: the reference's arguments and our config's fields
     # cut: {"embed_dim": "16 a head"} -> {"dim": "16 a head"}       the same, where they are called otherwise
+    # cut: {"blocks": 2} -> {"stages": "2 blocks"}     of a table, the first blocks of each stage (zoo/layers/table.py)
     # light: {"depth": 2}         fields of our config for tests that ask no reference, where `cut` is not enough
     # unlike: resnet50_gn         variants built, read out or looked into unlike the lightest: for tests of every family
     # bench: resnet50             what tools/bench.py times of this family
@@ -18,16 +19,18 @@ for a variant, the last holds. Then comes a table with one row a variant.
 import csv
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from zoo.layers.table import Row
 from zoo.registry import variant
 
 GOLDENS = Path(__file__).parent.parent / "tests" / "goldens"
 LINE = re.compile(r"# (size|img_size|cut|light|unlike|bench)(?: (\S+))?: (.+)")
 PATCHES, A_HEAD = " patches", " a head"  # after a number: times the variant's own patch, or its heads
+BLOCKS = " blocks"  # after a number: so many of each stage
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,26 @@ class Golden:
     def light(self, name: str) -> dict[str, Any]:
         """The fields of our config that make a variant as small as tests like it, and fit it to its image."""
         _, ours = self.cut(name) or ({}, {})
-        return self.fitted(name) | ours | self._resolved(self.says("light", name) or "{}", name)
+        return arguments(self.fitted(name) | ours | self._resolved(self.says("light", name) or "{}", name), name)
+
+
+def arguments(overrides: dict[str, Any], name: str) -> dict[str, Any]:
+    """What `zoo.create` takes: a table of blocks is no JSON, so a file says how many blocks of each stage are kept."""
+
+    def kept(stage: tuple[Row, ...], blocks: int) -> tuple[Row, ...]:
+        rows = []
+        for row in stage:
+            depth = min(row.depth, blocks)
+            rows += [replace(row, depth=depth)] if depth else []
+            blocks -= depth
+        return tuple(rows)
+
+    return {
+        field: tuple(kept(stage, int(value.removesuffix(BLOCKS))) for stage in getattr(variant(name)[1], field))
+        if isinstance(value, str) and value.endswith(BLOCKS)
+        else value
+        for field, value in overrides.items()
+    }
 
 
 def read(family: str) -> Golden:

@@ -35,15 +35,24 @@ _declare_missing_ops()
 import timm  # noqa: E402 (only now can it be imported)
 
 
+def build(name: str, blocks: int | None = None, **overrides: Any) -> nn.Module:
+    """Build timm's model, in eval mode. Mobile nets take no argument for depth: `blocks` is how many a stage keeps."""
+    model = timm.create_model(name, **overrides).eval()
+    if blocks is not None:
+        for i, stage in enumerate(model.blocks):
+            model.blocks[i] = stage[:blocks]
+    return model
+
+
 def reference(name: str, **overrides: Any) -> nn.Module:
     """Build timm's model on the meta device, in eval mode."""
     with torch.device("meta"):
-        return timm.create_model(name, **overrides).eval()
+        return build(name, **overrides)
 
 
 def filled_reference(name: str, salt: str = "", **overrides: Any) -> tuple[nn.Module, dict[str, Tensor]]:
     """Build timm's model in float64 with filled weights; give it and them."""
-    model = timm.create_model(name, **overrides).eval().double()
+    model = build(name, **overrides).double()
     weights = fill(model.state_dict(), salt)
     model.load_state_dict(weights)
     return model, weights

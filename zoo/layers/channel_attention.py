@@ -7,6 +7,8 @@ import math
 
 from torch import Tensor, nn
 
+from zoo.layers.norm import Act
+
 
 class SqueezeExcite(nn.Module):
     """mean over the grid -> fc1 -> ReLU -> fc2 -> sigmoid -> times x (Hu et al. 2017, arXiv:1709.01507).
@@ -43,3 +45,21 @@ class EfficientChannelAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         gates = self.gate(self.conv(x.mean((2, 3))[:, None]))  # (B, 1, C)
         return x * gates[:, 0, :, None, None]
+
+
+class Gates(nn.Module):
+    """SqueezeExcite as the mobile nets' checkpoints name it, with any activation and any squashing of the gates.
+
+    (B, dim, H, W) -> (B, dim, H, W).
+    """
+
+    def __init__(self, dim: int, hidden: int, act: Act = nn.ReLU, squash: Act = nn.Sigmoid):
+        super().__init__()
+        self.conv_reduce = nn.Conv2d(dim, hidden, 1)
+        self.act1 = act()
+        self.conv_expand = nn.Conv2d(hidden, dim, 1)
+        self.gate = squash()
+
+    def forward(self, x: Tensor) -> Tensor:
+        gates = self.conv_expand(self.act1(self.conv_reduce(x.mean((2, 3), keepdim=True))))  # (B, dim, 1, 1)
+        return x * self.gate(gates)

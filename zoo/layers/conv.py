@@ -1,5 +1,9 @@
 """Convolutions as families spell them: padded so that strides alone set the grid, and joined to a batch norm."""
 
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.layers.norm import Act, BatchNormAct2d
@@ -11,6 +15,59 @@ def conv(dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1) -
     An odd kernel is padded, and the grid is rounded up; an even one cuts patches and pads nothing.
     """
     return nn.Conv2d(dim_in, dim, kernel, stride, kernel // 2 if kernel % 2 else 0, groups=groups, bias=False)
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution padded as TensorFlow's "same" is. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up.
+
+    The image's size says how much padding the last window lacks; of an odd number, more goes below and right. So the
+    windows of a strided convolution stand elsewhere than in `conv`, where they start half a kernel before the edge.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        pads = []
+        for axis in (1, 0):  # left and right, then above and below
+            side, kernel, stride = input.shape[axis + 2], self.kernel_size[axis], self.stride[axis]
+            lacks = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+            pads += [lacks // 2, lacks - lacks // 2]
+        return super().forward(F.pad(input, pads))
+
+
+def same_conv(dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    """Make what `conv` makes, padded as in TensorFlow; where an odd kernel keeps the grid, that is the same."""
+    if stride == 1 and kernel % 2:
+        return conv(dim_in, dim, kernel, groups=groups)
+    return SameConv2d(dim_in, dim, kernel, stride, groups=groups, bias=False)
+
+
+class MixedConv(nn.ModuleList):
+    """Share the channels out among convolutions of several kernels (Tan and Le 2019, arXiv:1907.09595).
+
+    (B, dim_in, H, W) -> (B, dim, H/stride, W/stride). The first takes the channels that are left over; `make` is
+    `conv` or `same_conv`.
+    """
+
+    def __init__(
+        self,
+        make: Callable[..., nn.Conv2d],
+        dim_in: int,
+        dim: int,
+        kernels: tuple[int, ...],
+        stride: int = 1,
+        depthwise: bool = False,
+    ):
+        dims_in, dims = shares(dim_in, len(kernels)), shares(dim, len(kernels))
+        parts = zip(dims_in, dims, kernels, strict=True)
+        super().__init__(make(i, o, kernel, stride, i if depthwise else 1) for i, o, kernel in parts)
+        self.dims_in = dims_in
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([part(y) for part, y in zip(self, x.split(self.dims_in, 1), strict=True)], 1)
+
+
+def shares(dim: int, parts: int) -> list[int]:
+    """Divide channels evenly; the first part has what is left over."""
+    return [dim - (parts - 1) * (dim // parts)] + (parts - 1) * [dim // parts]
 
 
 class ConvNorm(nn.Module):

@@ -74,8 +74,8 @@ class GroupNorm(nn.GroupNorm):
 class BatchNormAct2d(nn.BatchNorm2d):
     """BatchNorm, then the activation. (B, C, H, W) -> (B, C, H, W)."""
 
-    def __init__(self, dim: int, act: Act):
-        super().__init__(dim)
+    def __init__(self, dim: int, act: Act = nn.Identity, eps: float = 1e-5):
+        super().__init__(dim, eps)
         self.act = act()
 
     def forward(self, input: Tensor) -> Tensor:

@@ -15,6 +15,13 @@ class LayerScale(nn.Module):
         return x * self.gamma
 
 
+class LayerScale2d(LayerScale):
+    """(B, C, H, W) -> (B, C, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma[:, None, None]
+
+
 def layer_scale(dim: int, start: float | None) -> nn.Module:
     """LayerScale that starts at `start`, or nothing where it is None."""
     return nn.Identity() if start is None else LayerScale(dim, start)

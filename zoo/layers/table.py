@@ -4,18 +4,45 @@ A table is a tuple of stages, a stage a tuple of rows, a row some blocks of one 
 stride: the papers' own notation (a row of table 2 in Sandler et al. 2018, arXiv:1801.04381, is t, c, n, s: expand, dim,
 depth, stride). A table is data: `scaled` makes a wider or deeper one of it before anything is built, `trunk` builds it.
 
-A family joins with a table of its own. If its blocks are new it brings a block and a frozen dataclass beside those of
-zoo/layers/mbconv.py that makes it: `trunk` asks a row for nothing but `dim`, `depth`, `stride` and `block`.
+A family joins with a table of its own, and a Style: what all its blocks share. If its blocks are new it brings a block
+and a frozen dataclass beside those of zoo/layers/mbconv.py that makes it: `trunk` asks a row for nothing but `dim`,
+`depth`, `stride` and `block`.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
 
 from torch import nn
 
+from zoo.layers.channel_attention import Gates
+from zoo.layers.conv import conv
 from zoo.layers.drop import drop_path_rates
-from zoo.layers.norm import Act
-from zoo.layers.width import make_divisible
+from zoo.layers.norm import Act, BatchNormAct2d
+from zoo.layers.width import Width
+
+RELU = partial(nn.ReLU, inplace=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """What all blocks of one net share."""
+
+    act: Act = RELU
+    norm: Callable[..., nn.Module] = BatchNormAct2d  # given channels and, where one follows, the activation
+    conv: Callable[..., nn.Conv2d] = conv  # given dim_in, dim and kernel, perhaps stride and groups
+    group_width: int = 1  # channels in each group of the convs that are depthwise in the papers
+    gates: Callable[[int, int, Act], nn.Module] = Gates  # given channels, hidden channels, and the block's activation
+    gates_share: Literal["input", "hidden"] = "input"  # of which channels a row's `gates` say the share
+    gates_width: Callable[[float], int] = round  # makes that share a number of channels
+    anti_alias: Callable[[], nn.Module] | None = None  # halves the grid, in place of a conv's stride
+    layer_scale: float | None = None  # where the factors of a universal block's branch start; None: it has none
+
+
+PLAIN = Style()
+TF_NORM = partial(BatchNormAct2d, eps=1e-3)  # of weights that were trained in TensorFlow
 
 
 @dataclass(frozen=True)
@@ -26,27 +53,49 @@ class Row:
     depth: int = 1  # blocks
     stride: int = 1  # of the first block; the others keep the grid
 
-    def block(self, dim_in: int, stride: int, drop_path: float, act: Act) -> nn.Module:
+    def block(self, dim_in: int, stride: int, drop_path: float, style: Style) -> nn.Module:
         """Make one block. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride)."""
         raise NotImplementedError
 
 
-Table = tuple[tuple[Row, ...], ...]
+Stage = tuple[Row, ...]
+Table = tuple[Stage, ...]
 
 
-def scaled(table: Table, width: float, depth: float = 1.0, keep_end_depths: bool = False) -> Table:
-    """Multiply channels and depths, and round: channels to eights, depths up; `keep_end_depths` spares two stages."""
-    ends = (0, len(table) - 1) if keep_end_depths else ()
-    return tuple(
-        tuple(
-            replace(row, dim=make_divisible(row.dim * width), depth=math.ceil(row.depth * (1 if i in ends else depth)))
-            for row in stage
-        )
-        for i, stage in enumerate(table)
-    )
+def deeper(stage: Stage, times: float, whole: Callable[[float], int] = math.ceil) -> Stage:
+    """Multiply the blocks of a stage and share them out among its rows, which keep at least one each; last row first.
+
+    `whole` rounds the product.
+    """
+    old, rows = sum(row.depth for row in stage), []
+    new = max(1, whole(old * times))
+    for row in reversed(stage):
+        depth = max(1, round(row.depth / old * new))
+        old, new = old - row.depth, new - depth
+        rows.append(replace(row, depth=depth))
+    return tuple(reversed(rows))
 
 
-def trunk(dim: int, table: Table, drop_path: float, act: Act) -> nn.Sequential:
+def scaled(
+    table: Table,
+    width: Width | float = 1.0,
+    depth: float | tuple[float, ...] = 1.0,
+    whole: Callable[[float], int] = math.ceil,
+    keep_end_depths: bool = False,
+) -> Table:
+    """Multiply channels and depths; `keep_end_depths` spares the first stage and the last.
+
+    `depth` may be a factor a stage; `whole` makes the products whole numbers of blocks.
+    """
+    width = width if isinstance(width, Width) else Width(width)
+    times = list(depth) if isinstance(depth, tuple) else [depth] * len(table)
+    if keep_end_depths:
+        times[0] = times[-1] = 1.0
+    stages = (deeper(stage, factor, whole) for stage, factor in zip(table, times, strict=True))
+    return tuple(tuple(replace(row, dim=width(row.dim)) for row in stage) for stage in stages)
+
+
+def trunk(dim: int, table: Table, drop_path: float, style: Style) -> nn.Sequential:
     """Build a table: stages in a row, each of blocks in a row. (B, dim, H, W) -> (B, last dim, H/s, W/s)."""
     stages = nn.Sequential()
     rates = drop_path_rates(drop_path, tuple(sum(row.depth for row in stage) for stage in table))
@@ -54,7 +103,7 @@ def trunk(dim: int, table: Table, drop_path: float, act: Act) -> nn.Sequential:
         blocks = nn.Sequential()
         for row in stage:
             for i in range(row.depth):
-                blocks.append(row.block(dim, 1 if i else row.stride, stage_rates[len(blocks)], act))
+                blocks.append(row.block(dim, 1 if i else row.stride, stage_rates[len(blocks)], style))
                 dim = row.dim
         stages.append(blocks)
     return stages

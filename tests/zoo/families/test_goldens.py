@@ -7,6 +7,7 @@ import torch
 
 import zoo
 from tests.models import GOLDENS, on_meta
+from tools import golden_file
 from tools.fill import fill, picture, signature, start
 
 OWN = [name for name in zoo.names() if name.endswith("_cifar")]  # this project's sizes, which no reference has
@@ -30,7 +31,7 @@ def test_keys_and_shapes(name):
 @pytest.mark.parametrize("name", GOLDENS)
 def test_outputs_in_float64(name):
     row = GOLDENS[name]
-    cut = json.loads(row["cut"] or "{}")
+    cut = golden_file.arguments(json.loads(row["cut"] or "{}"), name)
     model = zoo.create_from(name, fill(on_meta(name, **cut).state_dict()), **cut)
     with torch.inference_mode():
         y = model(picture(1, int(row["height"]), int(row["width"])))

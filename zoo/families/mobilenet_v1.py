@@ -1,0 +1,105 @@
+"""MobileNet: a conv in two steps, one that looks around in each channel alone and one that mixes the channels.
+
+    image -> 3x3 conv of step 2 -> 5 stages of blocks -> (1x1 conv) -> mean -> fc
+    block -> 3x3 depthwise conv -> 1x1 conv, each with batch norm and ReLU6
+
+Howard et al. 2017, "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications",
+arXiv:1704.04861. The numbers in names are the width in percent; the h row's last 1x1 conv is timm's (Ross Wightman).
+The model here is that of the whole line to EfficientNet: what differs is the table (zoo/layers/table.py) of its blocks
+(zoo/layers/mbconv.py) and their style.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from zoo import base
+from zoo.base import CHANNEL_GATES, CONVOLUTIONS, Backbone
+from zoo.layers.conv import same_conv
+from zoo.layers.head import classifier
+from zoo.layers.mbconv import MobileRow, Separable
+from zoo.layers.table import PLAIN, TF_NORM, Style, Table, scaled, trunk
+from zoo.layers.width import Width
+from zoo.probe import tap
+from zoo.registry import register
+
+
+@dataclass(frozen=True)
+class Config(base.Config):
+    """What tells one net of this line from another."""
+
+    stages: Table  # of the blocks
+    stem_dim: int = 32  # channels of the first conv
+    stem_kernel: int = 3
+    stem_stride: int = 2
+    head_dim: int = 1280  # channels of the last conv; 0: there is none
+    style: Style = PLAIN  # what the convs and norms of the blocks, of stem and head are like
+
+
+C = TypeVar("C", bound=Config)
+
+
+def tensorflow(cfg: C) -> C:
+    """The same net for weights that were trained in TensorFlow: its padding, its batch norm."""
+    return replace(cfg, style=replace(cfg.style, conv=same_conv, norm=TF_NORM))
+
+
+class MobileNet(Backbone):
+    """Image (B, 3, H, W) -> features (B, num_features, H/32, W/32) -> logits (B, num_classes)."""
+
+    readout = "mean"
+    classifier_key = "classifier"
+
+    def __init__(self, cfg: Config):
+        super().__init__()
+        rows = [row for stage in cfg.stages for row in stage]
+        gated = any(isinstance(row, MobileRow) and row.gates for row in rows)
+        self.no_attention = CHANNEL_GATES if gated else CONVOLUTIONS
+        style = cfg.style
+        self.conv_stem = style.conv(3, cfg.stem_dim, cfg.stem_kernel, cfg.stem_stride)
+        self.bn1 = style.norm(cfg.stem_dim, style.act)
+        self.blocks = trunk(cfg.stem_dim, cfg.stages, cfg.drop_path, style)
+        self.num_features, self.num_classes = cfg.head_dim or rows[-1].dim, cfg.num_classes
+        self.make_head(rows[-1].dim, cfg)
+        self.drop = nn.Dropout(cfg.drop)
+        self.classifier = classifier(self.num_features, cfg.num_classes)
+
+    def make_head(self, dim: int, cfg: Config) -> None:
+        """Make what stands between the blocks, which give `dim` channels, and the last linear layer."""
+        self.conv_head = cfg.style.conv(dim, cfg.head_dim, 1) if cfg.head_dim else nn.Identity()
+        self.bn2 = cfg.style.norm(cfg.head_dim, cfg.style.act) if cfg.head_dim else nn.Identity()
+
+    def forward_stages(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, C, H/32, W/32), before the head."""
+        x = self.bn1(self.conv_stem(x))
+        for i, stage in enumerate(self.blocks, 1):
+            x = tap(f"stage{i}", stage(x), "NCHW")
+        return x
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return tap("cam", self.bn2(self.conv_head(self.forward_stages(x))), "NCHW")
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        x = self.drop(x.mean((2, 3)))
+        return x if pre_logits else self.classifier(x)
+
+
+RELU6 = partial(nn.ReLU6, inplace=True)
+both = partial(Separable, linear=False, shortcut=False)  # an activation after each of the two convs
+STAGES = (
+    (both(64),),
+    (both(128, depth=2, stride=2),),
+    (both(256, depth=2, stride=2),),
+    (both(512, depth=6, stride=2),),
+    (both(1024, depth=2, stride=2),),
+)
+MOBILENET = Config(STAGES, head_dim=0, style=Style(act=RELU6))
+
+VARIANTS = {
+    "mobilenetv1_100": MOBILENET,
+    "mobilenetv1_100h": replace(MOBILENET, head_dim=1024),
+    "mobilenetv1_125": replace(MOBILENET, stages=scaled(STAGES, 1.25), stem_dim=Width(1.25)(32)),
+}
+register(MobileNet, VARIANTS)
