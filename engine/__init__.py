@@ -40,6 +40,8 @@ from engine.search import (
     class_names as class_names,
     has_classes as has_classes,
     is_local as is_local,
+    offered as offered,
+    on_this_machine as on_this_machine,
     recipe as recipe,
     search as search,
 )
