@@ -14,7 +14,6 @@ random weights: good for its latency and its structure, not for its guesses.
 
 from engine.archive import archive as archive
 from engine.jobs import (
-    NO_PHOTO as NO_PHOTO,
     Answer as Answer,
     Encoded as Encoded,
     Engine as Engine,
