@@ -14,7 +14,6 @@ random weights. Those are good for its latency and its structure, not for its gu
 
 from engine.archive import archive as archive
 from engine.jobs import (
-    NO_PHOTO as NO_PHOTO,
     Answer as Answer,
     Encoded as Encoded,
     Engine as Engine,
@@ -40,6 +39,8 @@ from engine.search import (
     class_names as class_names,
     has_classes as has_classes,
     is_local as is_local,
+    offered as offered,
+    on_this_machine as on_this_machine,
     recipe as recipe,
     search as search,
 )

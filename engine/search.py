@@ -1,6 +1,7 @@
 """Find models, and say what is known about one before anything is loaded."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -11,10 +12,11 @@ from zoo.catalogue import Checkpoint
 from zoo.cost import cost
 
 RANDOM = "random weights"  # the source of a model that has no checkpoint
+LABEL_SETS = (*labels.COUNTS, None)  # ImageNet's 1,000 classes first, CIFAR-10 after all of ImageNet, features last
 
 
 def search(query: str, limit: int = 50) -> list[str]:
-    """Architectures that match a query, those that work offline first.
+    """Architectures that match a query: offline ones first, ImageNet before CIFAR-10, the most accurate first.
 
     A query is words (all must occur in the name, the family, its section or its paradigm), a glob (`vit_*_384`) or a
     regular expression between slashes (`/resnet(18|34)$/`). Raises EngineError for a broken expression.
@@ -31,7 +33,14 @@ def search(query: str, limit: int = 50) -> list[str]:
         found = [name for name in names if fnmatchcase(name, query)]
     else:
         found = [name for name in names if all(word in _text(name) for word in query.split())]
-    return sorted(found, key=_rank)[:limit]
+    here = list(dict.fromkeys(row.architecture for row in on_this_machine()))
+
+    def place(name: str) -> int:
+        if name in here:
+            return here.index(name)
+        return len(here) if zoo.for_architecture(name) else len(here) + 1  # last, those with random weights only
+
+    return sorted(found, key=place)[:limit]
 
 
 def _text(name: str) -> str:
@@ -39,12 +48,22 @@ def _text(name: str) -> str:
     return name if family is None else f"{name} {family.name} {family.section} {family.paradigm}".lower()
 
 
-def _rank(name: str) -> tuple[int, float]:
-    """Sort key: bundled ones by accuracy, then published ones, then those with random weights only."""
-    best = next(iter(zoo.for_architecture(name)), None)
-    if best is None:
-        return 2, 0.0
-    return (0, -(best.top1 or 0.0)) if best.bundled else (1, 0.0)
+def best_first(rows: Iterable[Checkpoint]) -> list[Checkpoint]:
+    """Sort checkpoints by what they know, then by accuracy: figures of two data sets do not compare."""
+    return sorted(rows, key=lambda row: (LABEL_SETS.index(row.labels), -(row.top1 or 0.0)))
+
+
+def on_this_machine() -> list[Checkpoint]:
+    """Every checkpoint that needs no network and whose architecture is here, the best first."""
+    names = set(zoo.names())
+    return best_first(row for row in zoo.all_local() if row.architecture in names)
+
+
+def offered(architecture: str) -> list[Checkpoint]:
+    """The checkpoints of an architecture: what is on this machine, the best first, then the rest."""
+    rows = zoo.for_architecture(architecture)
+    here = [row for row in rows if zoo.is_local(row)]
+    return best_first(here) + [row for row in rows if row not in here]
 
 
 def recipe(name: str) -> Checkpoint:

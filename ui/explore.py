@@ -70,6 +70,7 @@ class Parts:
     evaluate: gr.Button
     evaluation: gr.HTML
     link: gr.Textbox
+    opening: gr.Textbox  # what is looked at unasked; not seen
 
     @property
     def choice(self) -> list:
@@ -117,9 +118,10 @@ def layout() -> Parts:
             evaluate_ = gr.Button("Can this map be trusted? Measure it", size="sm", elem_id="evaluate")
             evaluation = gr.HTML(elem_id="evaluation")
             address = gr.Textbox(label="Link to this choice", buttons=["copy"], interactive=False, elem_id="link")
+            opening = gr.Textbox(visible="hidden")
     return Parts(
         photos, examples, model, run, stop, method, target, contrast, layers, layer, heads, head, signed, together,
-        opacity, notice, timing, longer, results, kept, file, evaluate_, evaluation, address,
+        opacity, notice, timing, longer, results, kept, file, evaluate_, evaluation, address, opening,
     )  # fmt: skip
 
 
@@ -129,7 +131,7 @@ def wire(p: Parts, demo: gr.Blocks) -> None:
     picker.wire(p.picker)
     narrowed = [p.layers, p.layer, p.heads, p.head, p.target, p.contrast]
     started = [p.picker.architecture, p.picker.weights, model, p.method, *narrowed, p.signed, p.together, p.notice]
-    demo.load(restore, None, started, **QUICK)
+    demo.load(restore, None, [*started, p.opening], **QUICK)
     p.examples.select(add_example, p.photos, p.photos, **QUICK)
     p.layers.input(None, p.layers, p.layer, js=COPY)
     p.heads.input(None, p.heads, p.head, js=COPY)
@@ -143,32 +145,39 @@ def wire(p: Parts, demo: gr.Blocks) -> None:
 
 def wire_jobs(p: Parts) -> None:
     """Connect the events that start or stop a job."""
-    shown = [p.results, p.kept, p.timing, p.notice]
+    asked, shown = [p.photos, *p.choice], [p.results, p.kept, p.timing, p.notice]
     running: dict[str, Any] = dict(api_visibility="private")
-    looking = p.run.click(look, [p.photos, *p.choice], shown, show_progress_on=p.results, **running)
-    asking = p.results.select(look, [p.photos, *p.choice], shown, show_progress_on=p.results, **running)
+    opening = p.opening.change(look, asked, shown, show_progress="hidden", **running)
+    looks: dict[str, Any] = dict(show_progress_on=p.results, cancels=[opening], **running)
+    looking = p.run.click(look, asked, shown, **looks)
+    asking = p.results.select(look, asked, shown, **looks)
     timing = p.longer.click(measure, p.choice, [p.timing, p.notice], **running)
     tried = [p.evaluation, p.notice]
-    evaluating = p.evaluate.click(evaluate, [p.photos, *p.choice], tried, show_progress_on=p.evaluation, **running)
-    p.stop.click(None, None, None, cancels=[looking, asking, timing, evaluating], **QUICK)
+    evaluating = p.evaluate.click(evaluate, asked, tried, show_progress_on=p.evaluation, **running)
+    p.stop.click(None, None, None, cancels=[opening, looking, asking, timing, evaluating], **QUICK)
     p.stop.click(lambda: cards.notice("Stopped."), None, p.notice, **QUICK)
     saved = p.results.download(save, p.kept, [p.file, p.notice], **QUICK)
     saved.then(None, p.file, None, js=DOWNLOAD)
 
 
 def restore(request: gr.Request) -> list:
-    """Show the choice in the address, or else the most accurate model that needs no network."""
+    """Show the choice in the address, or else the best model that needs no network and its answer for an example.
+
+    What an address names is not run unasked: it may be slow, or need a download.
+    """
     notice, choice = "", engine.Request(model=picker.first_choice())
+    opening = EXAMPLES[0]
     try:
-        choice = link.read(request) or choice
+        if named := link.read(request):
+            choice, opening = named, ""
         picked = picker.show(choice.model)
     except engine.EngineError as error:
-        notice = cards.notice(str(error))
+        notice, opening = cards.notice(str(error)), ""
         choice = engine.Request(model=picker.first_choice())
         picked = picker.show(choice.model)
     *narrowed, target, contrast = offer(choice.model, choice.method, choice.layer, choice.head)
     target.value, contrast.value = choice.target, choice.contrast
-    return [*picked, choice.method, *narrowed, target, contrast, choice.signed, choice.together, notice]
+    return [*picked, choice.method, *narrowed, target, contrast, choice.signed, choice.together, notice, opening]
 
 
 def fitting_method(model: str, method: str) -> str:
@@ -287,9 +296,10 @@ def save(kept: list[tuple[str, engine.Look]] | None, event: gr.EventData) -> tup
 
 
 def _files(photos: list | None) -> tuple[tuple[engine.Photo, ...], list[str]]:
-    """The uploaded files, and a note if there are too many."""
-    notes = [f"Only the first {MOST_PHOTOS} photos are used."] if len(photos or []) > MOST_PHOTOS else []
-    return work.read(path for path, _ in (photos or [])[:MOST_PHOTOS]), notes
+    """The uploaded files, or an example while there are none; and a note if there are too many."""
+    paths = [path for path, _ in photos or []] or EXAMPLES[:1]
+    notes = [f"Only the first {MOST_PHOTOS} photos are used."] if len(paths) > MOST_PHOTOS else []
+    return work.read(paths[:MOST_PHOTOS]), notes
 
 
 def _place(event: gr.EventData) -> tuple[int, engine.Place] | None:

@@ -19,12 +19,12 @@ LAUNCH: dict[str, Any] = dict(
     theme=Soft(primary_hue="teal", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
     css_paths=[ASSETS / "style.css"],
     favicon_path=ASSETS / "icon.svg",
+    allowed_paths=[str(explore.GRADIO_PHOTOS)],  # handlers give them out, and gradio may lie anywhere
     ssr_mode=False,
     run_history=False,
     enable_monitoring=False,
     state_session_capacity=300,
     max_file_size="30mb",
-    allowed_paths=explore.EXAMPLES,  # gradio's own photos, which lie outside the folder that it is started in
     footer_links=["api", "settings"],
 )
 

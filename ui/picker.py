@@ -6,7 +6,6 @@ from typing import Any
 import gradio as gr
 
 import engine
-import zoo
 from ui import cards
 
 QUICK: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
@@ -63,27 +62,27 @@ def show(model: str) -> tuple[gr.Radio, gr.Dropdown, str]:
 
 
 def first_choice() -> str:
-    """The most accurate checkpoint that needs no network."""
-    bundled = [row for row in zoo.checkpoints().values() if row.bundled]
-    return max(bundled, key=lambda row: row.top1 or 0).name if bundled else engine.search("")[0]
+    """The most accurate ImageNet checkpoint that needs no network; where there is none, the best of what there is."""
+    here = engine.on_this_machine()
+    return here[0].name if here else engine.search("")[0]
 
 
 def labelled(names: list[str]) -> list[tuple[str, str]]:
     """Label each architecture with its accuracy and whether it works offline."""
     labels = []
     for name in names:
-        best = next(iter(zoo.for_architecture(name)), None)
-        told = [] if best is None or best.top1 is None else [f"{best.top1:.1f} %"]
-        if best is None or best.bundled:
+        best = next(iter(engine.offered(name)), None)
+        told = [] if best is None or best.top1 is None else [f"{best.top1:.1f} % on {cards.data_set(best)}"]
+        if best is None or engine.is_local(best.name):
             told.append("works offline" if best else "no published weights")
         labels.append((" · ".join([name, *told]), name))
     return labels
 
 
 def weights(architecture: str, chosen: str | None = None) -> tuple[gr.Dropdown, str]:
-    """Offer an architecture's checkpoints, the default first, and random weights last; and choose one."""
-    rows = zoo.for_architecture(architecture)
-    choices = [(f"{row.tag} (works offline)" if row.bundled else row.tag, row.name) for row in rows]
+    """Offer an architecture's checkpoints, the best first, and random weights last; and choose one."""
+    rows = engine.offered(architecture)
+    choices = [(f"{row.tag} (works offline)" if engine.is_local(row.name) else row.tag, row.name) for row in rows]
     choices.append(("random weights: untrained, for latency and structure only", architecture))
     chosen = chosen or choices[0][1]
     return gr.Dropdown(choices=choices, value=chosen), chosen

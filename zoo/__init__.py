@@ -17,7 +17,12 @@ from zoo.catalogue import (
     for_architecture as for_architecture,
 )
 from zoo.cost import Cost as Cost, cost as cost
-from zoo.download import WeightsError as WeightsError, download as download, is_local as is_local
+from zoo.download import (
+    WeightsError as WeightsError,
+    all_local as all_local,
+    download as download,
+    is_local as is_local,
+)
 from zoo.fuse import fuse as fuse
 from zoo.photo import PhotoError as PhotoError, open_photo as open_photo
 from zoo.preprocess import preprocess as preprocess

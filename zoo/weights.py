@@ -17,7 +17,7 @@ from torch import Tensor
 
 from zoo.base import Backbone
 from zoo.catalogue import Checkpoint
-from zoo.download import Progress, WeightsError, check_sum, first_line, local, remote, retrieve, row_of
+from zoo.download import Progress, WeightsError, check, first_line, local, remote, retrieve, row_of
 from zoo.memory import shortage
 from zoo.registry import create, create_from, variant
 
@@ -38,8 +38,8 @@ def load(checkpoint: str | Checkpoint, *, progress: Progress | None = None, **ov
         filename, size = remote(row)
         _check_memory(row.name, size)
         path = retrieve(row, filename, size, progress)
-    elif path == row.file:
-        check_sum(path)
+    else:
+        check(row, path)
     return _build(row.name, row.architecture, path, **overrides)
 
 

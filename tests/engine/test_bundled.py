@@ -10,13 +10,13 @@ import engine
 import zoo
 from engine import EngineError, LocalEngine, Request
 from tests.engine.jobs import RED, look
-from ui import cards, picker
+from ui import cards
 from zoo import catalogue
 from zoo.download import SUMS
 
 FILES = [row.name for row in zoo.checkpoints().values() if row.bundled]
 PHOTO = Image.new("RGB", (300, 200), (200, 40, 40))
-BEST = picker.first_choice()
+BEST = max(FILES, key=lambda name: zoo.checkpoint(name).top1)
 
 
 def delete(file):
@@ -55,10 +55,9 @@ def test_a_damaged_file_is_named_and_the_others_still_work(bundle, spoil):
     assert other.partition(".")[0] in engine.search("")
 
 
-def test_a_deleted_file_is_not_the_first_choice_and_its_facts_say_so(bundle):
+def test_the_facts_of_a_deleted_file_say_so(bundle):
     (bundle / f"{BEST}.safetensors").unlink()
-    assert picker.first_choice() in FILES
-    assert picker.first_choice() != BEST
+    assert not engine.is_local(BEST)
     assert "its file is missing" in cards.facts(BEST)
 
 
@@ -74,9 +73,3 @@ def test_files_are_small():
     sizes = [file.stat().st_size for file in catalogue.BUNDLED.glob("*.safetensors")]
     assert max(sizes) <= 3e6
     assert sum(sizes) <= 30e6
-
-
-def test_few_classes_are_named_and_many_are_counted():
-    assert "<dt>Classes</dt><dd>airplane, automobile, bird, cat," in cards.facts(BEST)
-    assert "<dt>Classes</dt><dd>1,000</dd>" in cards.facts("resnet50.a1_in1k")
-    assert "<dt>Classes</dt>" not in cards.facts("vit_small_patch14_dinov2.lvd142m")

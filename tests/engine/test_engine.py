@@ -28,12 +28,6 @@ def test_a_broken_expression_is_refused_with_a_sentence():
         engine.search("/(/")
 
 
-def test_what_works_offline_comes_first():
-    found = engine.search("cifar")
-    bundled = [any(row.bundled for row in zoo.for_architecture(name)) for name in found]
-    assert bundled == sorted(bundled, reverse=True)
-
-
 def test_the_store_keeps_its_limit_and_drops_the_oldest():
     loaded = []
 

@@ -7,7 +7,6 @@ from dataclasses import astuple
 import gradio as gr
 import pytest
 
-import engine
 from engine import LocalEngine, Request
 from tests.engine.jobs import RED, look
 from ui import explore, page, work
@@ -60,8 +59,12 @@ def test_a_look_gives_cards_then_a_timing(ran, photos):
 def test_a_refused_job_gives_a_notice(ran, photos):
     (outputs,) = asyncio.run(all_of(pressed(Request("resnet5000"), photos)))
     assert "There is no architecture" in outputs[3]
-    (outputs,) = asyncio.run(all_of(pressed(QUICK, [])))
-    assert engine.NO_PHOTO in outputs[3]
+
+
+def test_with_no_photo_an_example_is_looked_at(ran):
+    html, kept, _, _ = asyncio.run(all_of(pressed(QUICK, [])))[0]
+    assert html.count("<article") == 1
+    assert [title for title, _ in kept] == ["cheetah.jpg"]
 
 
 def test_a_handler_that_is_closed_frees_the_device(ran, photos):
