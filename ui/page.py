@@ -19,7 +19,7 @@ LAUNCH: dict[str, Any] = dict(
     theme=Soft(primary_hue="teal", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
     css_paths=[ASSETS / "style.css"],
     favicon_path=ASSETS / "icon.svg",
-    allowed_paths=[str(explore.GRADIO_PHOTOS)],  # handlers give them out, and gradio may lie anywhere
+    allowed_paths=explore.EXAMPLES,  # handlers give them out, and gradio may lie outside the working folder
     ssr_mode=False,
     run_history=False,
     enable_monitoring=False,
