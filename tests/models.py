@@ -64,7 +64,7 @@ WITH_ATTENTION = [name for name in SMALL if on_meta(name).no_attention is None]
 
 def build(name: str, **overrides: Any) -> zoo.Backbone:
     """A variant in float64, filled so that every layer matters, and frozen as a loaded model is."""
-    weights = fill(on_meta(name, **overrides).state_dict(), gain=golden_file.read(source(name).stem).gain(name))
+    weights = fill(on_meta(name, **overrides).state_dict(), gain=golden_file.read(source(name).stem).gain)
     return zoo.create_from(name, weights, **overrides).requires_grad_(False)
 
 

@@ -34,9 +34,9 @@ def _noise(key: str, shape: torch.Size) -> Tensor:
 def fill(state_dict: dict[str, Tensor], salt: str = "", gain: float = 1.0) -> dict[str, Tensor]:
     """Make float64 weights with which every layer matters; each depends only on its own key and shape.
 
-    A reference's own init hides mistakes: gamma = 1e-6 silences a block, and zeros silence a head. Buffers that are not
-    floating point, such as an index, are computed by the model and are not changed. `gain` multiplies weights of more
-    than one axis: a deep net without shortcuts that halves its signal in each layer gives the same for any image.
+    A reference's own init hides mistakes: gamma = 1e-6 silences a block, and zeros silence a head. Every batch norm
+    multiplies by about `gain`: without it, many layers that each weaken the image would leave a millionth of it.
+    Buffers that are not floating point, such as an index, are computed by the model and are not changed.
     """
     filled = {}
     for key, value in state_dict.items():
@@ -45,9 +45,12 @@ def fill(state_dict: dict[str, Tensor], salt: str = "", gain: float = 1.0) -> di
             continue
         w = _noise(salt + key, value.shape)
         if value.ndim > 1:
-            filled[key] = w.mul_(gain / max(1, value[0].numel()) ** 0.5)
+            inputs = max(1, value[0].numel())
+            # A few rows of very many numbers are kernels to be mixed (CondConv), which have far fewer inputs than that.
+            kernels = value.ndim == 2 and len(value) <= 16 and inputs > 8192
+            filled[key] = w.div_(inputs ** (0.25 if kernels else 0.5))
         elif key.endswith("running_var"):
-            filled[key] = w.abs_().mul_(0.3).add_(1)
+            filled[key] = w.abs_().mul_(0.3).add_(1).div_(gain**2)
         else:
             filled[key] = w.mul_(0.3).add_(key.endswith(("weight", "gamma", "scale")))
     return filled

@@ -52,7 +52,7 @@ def record(name: str, whole: nn.Module, golden: Golden, lightest: bool) -> list[
             )
         theirs, ours = theirs | cut[0], ours | cut[1]
     height, width = size or whole.pretrained_cfg["input_size"][1:]
-    model, _ = filled_reference(name, gain=golden.gain(name), **theirs)
+    model, _ = filled_reference(name, gain=golden.gain, **theirs)
     with torch.inference_mode():
         y = model(noise_image(1, height, width))
     figures = (f"{v:.15g}" for v in (y.mean(), y.std(), y.flatten()[0], y.flatten()[-1]))

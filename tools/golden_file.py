@@ -9,8 +9,8 @@ A file begins with lines written by hand, which tools/golden.py keeps when it re
     # cut: {"embed_dim": "16 a head"} -> {"dim": "16 a head"}       the same, if their names differ
     # cut: {"blocks": 2} -> {"stages": "2 blocks"}     of a table, the first blocks of each stage (zoo/layers/table.py)
     # cut: {"channel_multiplier": 0.5} -> {"stages": "0.5 wide"}        all blocks of a table, with half the channels
-    # gain: 2                     what weights are multiplied by, if the image would be lost (tools/fill.py)
     # light: {"depth": 2}         fields of our config for tests without the reference, if `cut` is not enough
+    # gain: 1.5                   what filled batch norms multiply by, if too little of the image would be left
     # unlike: resnet50_gn         variants that differ from the lightest in structure, for tests of every family
     # bench: resnet50             the architectures of this family that tools/bench.py times
 
@@ -30,7 +30,7 @@ from zoo.layers.table import Row, Table, scaled
 from zoo.registry import variant
 
 GOLDENS = Path(__file__).parent.parent / "tests" / "goldens"
-LINE = re.compile(r"# (size|img_size|cut|gain|light|unlike|bench)(?: (\S+))?: (.+)")
+LINE = re.compile(r"# (size|img_size|cut|light|gain|unlike|bench)(?: (\S+))?: (.+)")
 # Suffixes of a number: times the variant's patch size, times its heads; so many blocks a stage of a table, a table
 # so many times as wide.
 PATCHES, A_HEAD, BLOCKS, WIDE = " patches", " a head", " blocks", " wide"
@@ -61,6 +61,11 @@ class Golden:
         """The variants that tests of every family use besides the lightest."""
         return (self.says("unlike", "") or "").split()
 
+    @property
+    def gain(self) -> float:
+        """What filled batch norms multiply by."""
+        return float(self.says("gain", "") or 1)
+
     def size(self, name: str) -> tuple[int, int] | None:
         """Height and width of the input image in pixels; None for the variant's own."""
         side = self.says("img_size", name)
@@ -70,10 +75,6 @@ class Golden:
         unit = variant(name)[1].patch if text.endswith(PATCHES) else 1
         height, width = (unit * int(part) for part in text.removesuffix(PATCHES).split("x"))
         return height, width
-
-    def gain(self, name: str) -> float:
-        """What `fill` multiplies a variant's weights by."""
-        return float(self.says("gain", name) or 1)
 
     def fitted(self, name: str) -> dict[str, Any]:
         """The override, for the reference and for us, that builds a variant for its input image."""

@@ -2,11 +2,13 @@
 
 import contextlib
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from tools.fill import fill
 
@@ -33,6 +35,25 @@ def _declare_missing_ops() -> None:
 _declare_missing_ops()
 
 import timm  # noqa: E402 (it can only be imported after the declaration)
+from timm.layers import evo_norm  # noqa: E402
+
+
+class _Exact(TorchFunctionMode):
+    """Stays in float64 where the reference asks for float32 on the way."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func is Tensor.float and args[0].dtype == torch.float64 else func(*args, **(kwargs or {}))
+
+
+def _exact(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def called(*args: Any, **kwargs: Any) -> Tensor:
+        with _Exact():
+            return function(*args, **kwargs)
+
+    return called
+
+
+evo_norm.group_std = _exact(evo_norm.group_std)
 
 # What timm sets only for the weights that it downloads, and the zoo always.
 WITH_WEIGHTS = {"fbnetc_100": {"bn_eps": 1e-3}}

@@ -156,7 +156,7 @@ BASE = Config(CONV_SMALL, head="norm")
 MEDIUM = replace(BASE, stages=CONV_MEDIUM)
 LARGE = replace(BASE, stages=CONV_LARGE, stem_dim=24)
 MEANS = Style(anti_alias=partial(nn.AvgPool2d, 2))
-BLUR = Style(anti_alias=partial(BlurPool, mirrored=False))
+BLUR = Style(anti_alias=partial(BlurPool, border="constant"))
 ATTENDING = replace(BASE, stages=HYBRID_MEDIUM, style=Style(layer_scale=1e-5))
 ATTENDING_LARGE = replace(LARGE, stages=HYBRID_LARGE, style=Style(act=nn.GELU, layer_scale=1e-5))
 

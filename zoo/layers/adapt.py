@@ -20,6 +20,7 @@ class Layout:
 
     marker: str = ""  # only files with such a key are converted; "": every file
     under: str = ""  # how the model's keys begin; this prefix is removed, and keys without it are dropped
+    regrouped: Callable[[State], State] = dict  # what renaming key by key can't express
     unused: str = NOTHING  # keys that the model does not use
     projection: str = NOTHING  # the last layer as a matrix (dim, classes), applied from the right
     renamed: tuple[tuple[str, str], ...] = ()  # what is replaced in a key, and by what, in this order
@@ -28,7 +29,7 @@ class Layout:
     def convert(self, state: State, head: str) -> State:
         """Convert to the model's keys and shapes; a last layer without a bias gets zeros."""
         new = {}
-        for key, value in state.items():
+        for key, value in self.regrouped(state).items():
             key, inside = re.subn(f"^{self.under}", "", key)
             if not inside or re.search(self.unused, key):
                 continue

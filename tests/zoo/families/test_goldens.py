@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import zoo
-from tests.models import GOLDENS, on_meta
+from tests.models import GOLDENS, build, on_meta
 from tools import golden_file
-from tools.fill import fill, noise_image, signature, start
+from tools.fill import noise_image, signature, start
 
 # This project's own variants, which the reference does not have.
 OWN = [name for name in zoo.names() if name.endswith("_cifar")]
@@ -33,8 +33,7 @@ def test_keys_and_shapes(name):
 def test_outputs_in_float64(name):
     row = GOLDENS[name]
     cut = golden_file.arguments(json.loads(row["cut"] or "{}"), name)
-    gain = golden_file.read(row["file"]).gain(name)
-    model = zoo.create_from(name, fill(on_meta(name, **cut).state_dict(), gain=gain), **cut)
+    model = build(name, **cut)
     with torch.inference_mode():
         y = model(noise_image(1, int(row["height"]), int(row["width"])))
     figures = torch.stack([y.mean(), y.std(), y.flatten()[0], y.flatten()[-1]])
