@@ -63,7 +63,9 @@ WITH_ATTENTION = [name for name in SMALL if on_meta(name).no_attention is None]
 
 def build(name: str, **overrides: Any) -> zoo.Backbone:
     """A variant in float64 with weights that let every layer matter, frozen as a loaded one is."""
-    return zoo.create_from(name, fill(on_meta(name, **overrides).state_dict()), **overrides).requires_grad_(False)
+    gain = golden_file.read(source(name).stem).gain
+    weights = fill(on_meta(name, **overrides).state_dict(), gain=gain)
+    return zoo.create_from(name, weights, **overrides).requires_grad_(False)
 
 
 def noise(name: str, batch: int = 1) -> torch.Tensor:

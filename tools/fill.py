@@ -31,11 +31,12 @@ def _noise(key: str, shape: torch.Size) -> Tensor:
     return noise
 
 
-def fill(state_dict: dict[str, Tensor], salt: str = "") -> dict[str, Tensor]:
+def fill(state_dict: dict[str, Tensor], salt: str = "", gain: float = 1.0) -> dict[str, Tensor]:
     """Make float64 weights that let every layer matter, each from its own key, whatever the order of the keys.
 
-    A reference's own init hides mistakes: gamma = 1e-6 silences a block, zeros silence a head. Buffers that are not
-    floating point, such as an index, are computed by the model and stay.
+    A reference's own init hides mistakes: gamma = 1e-6 silences a block, zeros silence a head. Every batch norm
+    multiplies by about `gain`: without, what is left of the image after many layers that each weaken it is a
+    millionth. Buffers that are not floating point, such as an index, are computed by the model and stay.
     """
     filled = {}
     for key, value in state_dict.items():
@@ -44,9 +45,12 @@ def fill(state_dict: dict[str, Tensor], salt: str = "") -> dict[str, Tensor]:
             continue
         w = _noise(salt + key, value.shape)
         if value.ndim > 1:
-            filled[key] = w.div_(max(1, value[0].numel()) ** 0.5)
+            inputs = max(1, value[0].numel())
+            # A few rows of very many numbers are kernels to be mixed (CondConv), which have far fewer inputs than that.
+            kernels = value.ndim == 2 and len(value) <= 16 and inputs > 8192
+            filled[key] = w.div_(inputs ** (0.25 if kernels else 0.5))
         elif key.endswith("running_var"):
-            filled[key] = w.abs_().mul_(0.3).add_(1)
+            filled[key] = w.abs_().mul_(0.3).add_(1).div_(gain**2)
         else:
             filled[key] = w.mul_(0.3).add_(key.endswith(("weight", "gamma", "scale")))
     return filled

@@ -50,7 +50,7 @@ def record(name: str, whole: nn.Module, golden: Golden, lightest: bool) -> list[
             raise SystemExit(f"{name} has {count(whole)} parameters: say in a line `# cut:` what makes it small.")
         theirs, ours = theirs | cut[0], ours | cut[1]
     height, width = size or whole.pretrained_cfg["input_size"][1:]
-    model, _ = filled_reference(name, **theirs)
+    model, _ = filled_reference(name, gain=golden.gain, **theirs)
     with torch.inference_mode():
         y = model(picture(1, height, width))
     figures = (f"{v:.15g}" for v in (y.mean(), y.std(), y.flatten()[0], y.flatten()[-1]))

@@ -10,6 +10,7 @@ A file begins with lines that people write, and that recording it anew (tools/go
     # cut: {"blocks": 2} -> {"stages": "2 blocks"}     of a table, the first blocks of each stage (zoo/layers/table.py)
     # light: {"depth": 2}         fields of our config for tests that ask no reference, where `cut` is not enough
     # unlike: resnet50_gn         variants built, read out or looked into unlike the lightest: for tests of every family
+    # gain: 1.5                   what filled batch norms multiply by, where too little of the image would be left
     # bench: resnet50             what tools/bench.py times of this family
 
 A pattern after the word, as in `# cut *_pruned: {}`, keeps a line to the variants that match it; of several lines
@@ -28,7 +29,7 @@ from zoo.layers.table import Row
 from zoo.registry import variant
 
 GOLDENS = Path(__file__).parent.parent / "tests" / "goldens"
-LINE = re.compile(r"# (size|img_size|cut|light|unlike|bench)(?: (\S+))?: (.+)")
+LINE = re.compile(r"# (size|img_size|cut|light|unlike|gain|bench)(?: (\S+))?: (.+)")
 PATCHES, A_HEAD = " patches", " a head"  # after a number: times the variant's own patch, or its heads
 BLOCKS = " blocks"  # after a number: so many of each stage
 
@@ -57,6 +58,11 @@ class Golden:
     def unlike(self) -> list[str]:
         """The variants that tests of every family ask beside the lightest."""
         return (self.says("unlike", "") or "").split()
+
+    @property
+    def gain(self) -> float:
+        """What filled batch norms multiply by."""
+        return float(self.says("gain", "") or 1)
 
     def size(self, name: str) -> tuple[int, int] | None:
         """Height and width, in pixels, of the image that a variant is shown; None: the variant's own."""

@@ -2,11 +2,13 @@
 
 import contextlib
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from tools.fill import fill
 
@@ -33,6 +35,25 @@ def _declare_missing_ops() -> None:
 _declare_missing_ops()
 
 import timm  # noqa: E402 (only now can it be imported)
+from timm.layers import evo_norm  # noqa: E402
+
+
+class _Exact(TorchFunctionMode):
+    """Stays in float64 where the reference asks for float32 on the way."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func is Tensor.float and args[0].dtype == torch.float64 else func(*args, **(kwargs or {}))
+
+
+def _exact(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def called(*args: Any, **kwargs: Any) -> Tensor:
+        with _Exact():
+            return function(*args, **kwargs)
+
+    return called
+
+
+evo_norm.group_std = _exact(evo_norm.group_std)
 
 
 def build(name: str, blocks: int | None = None, **overrides: Any) -> nn.Module:
@@ -50,9 +71,11 @@ def reference(name: str, **overrides: Any) -> nn.Module:
         return build(name, **overrides)
 
 
-def filled_reference(name: str, salt: str = "", **overrides: Any) -> tuple[nn.Module, dict[str, Tensor]]:
+def filled_reference(
+    name: str, salt: str = "", gain: float = 1.0, **overrides: Any
+) -> tuple[nn.Module, dict[str, Tensor]]:
     """Build timm's model in float64 with filled weights; give it and them."""
     model = build(name, **overrides).double()
-    weights = fill(model.state_dict(), salt)
+    weights = fill(model.state_dict(), salt, gain)
     model.load_state_dict(weights)
     return model, weights

@@ -20,6 +20,7 @@ class Layout:
 
     marker: str = ""  # only a file with such a key is meant; "": every file
     under: str = ""  # how the model's keys begin there; this is taken off, and the rest of the file is left out
+    regrouped: Callable[[State], State] = dict  # what renaming key by key can't say
     unused: str = NOTHING  # keys that the model has no use for
     projection: str = NOTHING  # the last layer as a matrix (dim, classes), applied from the right
     renamed: tuple[tuple[str, str], ...] = ()  # what is replaced in a key, and by what, one after the other
@@ -28,7 +29,7 @@ class Layout:
     def convert(self, state: State, head: str) -> State:
         """Give the model's keys and shapes; a last layer that comes without a bias is given zeros."""
         new = {}
-        for key, value in state.items():
+        for key, value in self.regrouped(state).items():
             key, inside = re.subn(f"^{self.under}", "", key)
             if not inside or re.search(self.unused, key):
                 continue

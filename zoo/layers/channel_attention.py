@@ -4,10 +4,11 @@ The gates say what matters, not where: they are the same at every position of th
 """
 
 import math
+from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from zoo.layers.norm import Act
+from zoo.layers.norm import Act, LayerNorm2d
 
 
 class SqueezeExcite(nn.Module):
@@ -63,3 +64,22 @@ class Gates(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         gates = self.conv_expand(self.act1(self.conv_reduce(x.mean((2, 3), keepdim=True))))  # (B, dim, 1, 1)
         return x * self.gate(gates)
+
+
+class GlobalContext(nn.Module):
+    """mean over the grid, weighted by softmax of a 1x1 conv -> fc1 -> norm, act -> fc2 -> sigmoid -> times x.
+
+    (B, dim, H, W) -> (B, dim, H, W). Cao et al. 2019, "GCNet", arXiv:1904.11492, whose context is added, not a gate.
+    """
+
+    def __init__(self, dim: int, hidden: int, act: Act = nn.ReLU):
+        super().__init__()
+        self.conv_attn = nn.Conv2d(dim, 1, 1)
+        layers = nn.Conv2d(dim, hidden, 1), LayerNorm2d(hidden), act(), nn.Conv2d(hidden, dim, 1)
+        self.mlp_scale = nn.Sequential(OrderedDict(zip(("fc1", "norm", "act", "fc2"), layers, strict=True)))
+        self.gate = nn.Sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares = self.conv_attn(x).flatten(2).softmax(2)  # (B, 1, H * W)
+        context = (x.flatten(2) @ shares.transpose(1, 2))[..., None]  # (B, dim, 1, 1)
+        return x * self.gate(self.mlp_scale(context))

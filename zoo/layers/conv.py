@@ -17,20 +17,27 @@ def conv(dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1) -
     return nn.Conv2d(dim_in, dim, kernel, stride, kernel // 2 if kernel % 2 else 0, groups=groups, bias=False)
 
 
+def pad_same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+    """Pad by what the last window of a convolution lacks; of an odd number, more goes below and right.
+
+    (B, C, H, W) -> (B, C, H + lacks, W + lacks).
+    """
+    pads = []
+    for axis in (1, 0):  # left and right, then above and below
+        side = x.shape[axis + 2]
+        lacks = max((-(-side // stride[axis]) - 1) * stride[axis] + kernel[axis] - side, 0)
+        pads += [lacks // 2, lacks - lacks // 2]
+    return F.pad(x, pads)
+
+
 class SameConv2d(nn.Conv2d):
     """A convolution padded as TensorFlow's "same" is. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up.
 
-    The image's size says how much padding the last window lacks; of an odd number, more goes below and right. So the
-    windows of a strided convolution stand elsewhere than in `conv`, where they start half a kernel before the edge.
+    The image's size says how much: so the windows of a strided convolution stand elsewhere than those of `conv`.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        pads = []
-        for axis in (1, 0):  # left and right, then above and below
-            side, kernel, stride = input.shape[axis + 2], self.kernel_size[axis], self.stride[axis]
-            lacks = max((-(-side // stride) - 1) * stride + kernel - side, 0)
-            pads += [lacks // 2, lacks - lacks // 2]
-        return super().forward(F.pad(input, pads))
+        return super().forward(pad_same(input, self.kernel_size, self.stride))
 
 
 def same_conv(dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
@@ -49,7 +56,7 @@ class MixedConv(nn.ModuleList):
 
     def __init__(
         self,
-        make: Callable[..., nn.Conv2d],
+        make: Callable[..., nn.Module],
         dim_in: int,
         dim: int,
         kernels: tuple[int, ...],

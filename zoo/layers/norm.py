@@ -71,6 +71,51 @@ class GroupNorm(nn.GroupNorm):
         return x * self.weight[:, None, None] + self.bias[:, None, None]
 
 
+class LayerNormAct2d(LayerNorm2d):
+    """LayerNorm2d, then the activation. (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, dim: int, act: Act = nn.Identity):
+        super().__init__(dim, eps=1e-5)
+        self.act = act()
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.act(super().forward(input))
+
+
+class GroupNormAct2d(GroupNorm):
+    """GroupNorm of groups of `width` channels, then the activation. (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, dim: int, act: Act = nn.Identity, width: int = 8):
+        super().__init__(dim, dim // width)
+        self.act = act()
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.act(super().forward(input))
+
+
+class EvoNorm2d(nn.Module):
+    """x * sigmoid(v x) by the deviation of each group: norm and activation in one (Liu et al. 2020, arXiv:2004.02967).
+
+    (B, C, H, W) -> (B, C, H, W). Its S0 form: images are measured one by one, in groups of `width` channels. Where no
+    activation is asked for, which one it is does not matter, nothing is measured either.
+    """
+
+    def __init__(self, dim: int, act: Act | None = None, width: int = 8, eps: float = 1e-5):
+        super().__init__()
+        self.width, self.eps = width, eps
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+        self.v = nn.Parameter(torch.ones(dim)) if act else None
+        self.sigmoid = nn.Sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.v is not None:
+            variance = x.unflatten(1, (-1, self.width)).var((2, 3, 4), unbiased=False)
+            deviation = probe.held((variance + self.eps).sqrt()).repeat_interleave(self.width, 1)  # (B, C)
+            x = x * self.sigmoid(x * self.v[:, None, None]) / deviation[..., None, None]
+        return x * self.weight[:, None, None] + self.bias[:, None, None]
+
+
 class BatchNormAct2d(nn.BatchNorm2d):
     """BatchNorm, then the activation. (B, C, H, W) -> (B, C, H, W)."""
 

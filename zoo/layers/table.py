@@ -32,7 +32,7 @@ class Style:
 
     act: Act = RELU
     norm: Callable[..., nn.Module] = BatchNormAct2d  # given channels and, where one follows, the activation
-    conv: Callable[..., nn.Conv2d] = conv  # given dim_in, dim and kernel, perhaps stride and groups
+    conv: Callable[..., nn.Module] = conv  # given dim_in, dim and kernel, perhaps stride and groups
     group_width: int = 1  # channels in each group of the convs that are depthwise in the papers
     gates: Callable[[int, int, Act], nn.Module] = Gates  # given channels, hidden channels, and the block's activation
     gates_share: Literal["input", "hidden"] = "input"  # of which channels a row's `gates` say the share

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import zoo
-from tests.models import GOLDENS, on_meta
+from tests.models import GOLDENS, build, on_meta
 from tools import golden_file
-from tools.fill import fill, picture, signature, start
+from tools.fill import picture, signature, start
 
 OWN = [name for name in zoo.names() if name.endswith("_cifar")]  # this project's sizes, which no reference has
 
@@ -32,7 +32,7 @@ def test_keys_and_shapes(name):
 def test_outputs_in_float64(name):
     row = GOLDENS[name]
     cut = golden_file.arguments(json.loads(row["cut"] or "{}"), name)
-    model = zoo.create_from(name, fill(on_meta(name, **cut).state_dict()), **cut)
+    model = build(name, **cut)
     with torch.inference_mode():
         y = model(picture(1, int(row["height"]), int(row["width"])))
     figures = torch.stack([y.mean(), y.std(), y.flatten()[0], y.flatten()[-1]])

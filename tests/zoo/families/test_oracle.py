@@ -29,7 +29,7 @@ def test_equal_to_timm(name):
     resizes = "dynamic_img_size" in signature(type(whole)).parameters and getattr(whole, "pos_embed", None) is not None
     if resizes and getattr(whole, "rope", None) is None:  # tests/zoo/layers/test_rotary.py has those that turn
         theirs, width = theirs | {"dynamic_img_size": True}, 3 * width // 2
-    reference, weights = oracle.filled_reference(name, salt="oracle", **theirs)
+    reference, weights = oracle.filled_reference(name, salt="oracle", gain=golden.gain, **theirs)
     model, x = zoo.create_from(name, weights, **golden_file.arguments(ours, name)), picture(2, height, width)
     with torch.inference_mode():
         torch.testing.assert_close(model(x), reference(x), rtol=1e-9, atol=1e-9)
