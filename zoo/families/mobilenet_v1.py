@@ -32,8 +32,8 @@ class Config(base.Config):
 
     stages: Table  # of the blocks
     stem_dim: int = 32  # channels of the first conv
-    stem_kernel: int = 3
-    stem_stride: int = 2
+    stem_kernel: int = 3  # of the first conv
+    stem_stride: int = 2  # of the first conv
     head_dim: int = 1280  # channels of the last conv; 0: there is none
     style: Style = PLAIN  # what the convs and norms of the blocks, of stem and head are like
 
