@@ -55,10 +55,10 @@ class ConditionalResidual(InvertedResidual):
         conv = partial(CondConv, experts=row.experts, same=style.conv is same_conv)
         super().__init__(dim_in, row, stride, drop_path, replace(style, conv=conv))
         self.routing_fn = nn.Linear(dim_in, row.experts)
-        self.sigmoid = nn.Sigmoid()
+        self.gate = nn.Sigmoid()
 
     def branch(self, x: Tensor) -> Tensor:
-        shares = self.sigmoid(self.routing_fn(x.mean((2, 3))))
+        shares = self.gate(self.routing_fn(x.mean((2, 3))))
         x = self.bn1(self.conv_pw(x, shares))
         x = self.se(self.bn2(self.conv_dw(x, shares)))
         return self.bn3(self.conv_pwl(x, shares))

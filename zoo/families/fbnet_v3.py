@@ -10,14 +10,17 @@ Architecture-Recipe Search using Predictor Pretraining", arXiv:2006.02049. Head 
 
 from functools import partial
 
-from zoo.families.mobilenet_v3 import HARD_SIGMOID, HARD_SWISH, Config, MobileNetV3
+from zoo.families.mobilenet_v1 import Config
+from zoo.families.mobilenet_v3 import HARD_SIGMOID, HARD_SWISH, MobileNetV3
 from zoo.layers.channel_attention import Gates
 from zoo.layers.mbconv import Conv, Inverted, Separable
 from zoo.layers.table import Style, Table
-from zoo.layers.width import Width
+from zoo.layers.width import make_divisible
 from zoo.registry import register
 
-STYLE = Style(act=HARD_SWISH, gates=partial(Gates, squash=HARD_SIGMOID), gates_width=Width(least=0.95))
+STYLE = Style(
+    act=HARD_SWISH, gates=partial(Gates, squash=HARD_SIGMOID), gates_width=partial(make_divisible, least=0.95)
+)
 gated = partial(Inverted, gates=0.25)
 B = (
     (Separable(16, depth=2),),

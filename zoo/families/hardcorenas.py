@@ -12,7 +12,8 @@ arXiv:2102.11646.
 from dataclasses import replace
 from functools import partial
 
-from zoo.families.mobilenet_v3 import STYLE, Config, MobileNetV3
+from zoo.families.mobilenet_v1 import Config
+from zoo.families.mobilenet_v3 import STYLE, MobileNetV3
 from zoo.layers.mbconv import Conv, Inverted, Separable
 from zoo.layers.table import RELU
 from zoo.registry import register

@@ -8,8 +8,8 @@ Convolutional Neural Network", arXiv:2109.15099. The numbers in names are the wi
 MobileNet-V3's (zoo/families/mobilenet_v3.py).
 """
 
-from zoo.families.mobilenet_v1 import both
-from zoo.families.mobilenet_v3 import HARD_SWISH, Config, MobileNetV3, hard_gates
+from zoo.families.mobilenet_v1 import Config, both
+from zoo.families.mobilenet_v3 import HARD_SWISH, MobileNetV3, hard_gates
 from zoo.layers.table import Style, scaled
 from zoo.layers.width import Width
 from zoo.registry import register

@@ -11,12 +11,12 @@ The model here is that of the whole line to EfficientNet: what differs is the ta
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from torch import Tensor, nn
 
 from zoo import base
-from zoo.base import CHANNEL_GATES, CONVOLUTIONS, Backbone
+from zoo.base import CHANNEL_GATES, CONVOLUTIONS, MeanReadout
 from zoo.layers.conv import same_conv
 from zoo.layers.head import classifier
 from zoo.layers.mbconv import MobileRow, Separable
@@ -32,9 +32,10 @@ class Config(base.Config):
 
     stages: Table  # of the blocks
     stem_dim: int = 32  # channels of the first conv
-    stem_kernel: int = 3
-    stem_stride: int = 2
+    stem_kernel: int = 3  # of the first conv
+    stem_stride: int = 2  # of the first conv
     head_dim: int = 1280  # channels of the last conv; 0: there is none
+    head: Literal["bias", "plain", "norm"] = "bias"  # what the last conv has or gets, if it comes after the mean
     style: Style = PLAIN  # what the convs and norms of the blocks, of stem and head are like
 
 
@@ -46,10 +47,9 @@ def tensorflow(cfg: C) -> C:
     return replace(cfg, style=replace(cfg.style, conv=same_conv, norm=TF_NORM))
 
 
-class MobileNet(Backbone):
+class MobileNet(MeanReadout):
     """Image (B, 3, H, W) -> features (B, num_features, H/32, W/32) -> logits (B, num_classes)."""
 
-    readout = "mean"
     classifier_key = "classifier"
 
     def __init__(self, cfg: Config):
@@ -81,10 +81,6 @@ class MobileNet(Backbone):
 
     def forward_features(self, x: Tensor) -> Tensor:
         return tap("cam", self.bn2(self.conv_head(self.forward_stages(x))), "NCHW")
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        x = self.drop(x.mean((2, 3)))
-        return x if pre_logits else self.classifier(x)
 
 
 RELU6 = partial(nn.ReLU6, inplace=True)

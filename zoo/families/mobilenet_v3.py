@@ -8,14 +8,12 @@ middle on. Howard et al. 2019, "Searching for MobileNetV3", arXiv:1905.02244. mi
 hard swish. tf: weights that were trained in TensorFlow. rw and 150d are timm's own (Ross Wightman).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Literal
 
 from torch import Tensor, nn
 
-from zoo.families import mobilenet_v1
-from zoo.families.mobilenet_v1 import MobileNet, tensorflow
+from zoo.families.mobilenet_v1 import Config, MobileNet, tensorflow
 from zoo.layers.channel_attention import Gates
 from zoo.layers.mbconv import Conv, Inverted, Separable
 from zoo.layers.norm import Act
@@ -25,18 +23,10 @@ from zoo.probe import tap
 from zoo.registry import register
 
 
-@dataclass(frozen=True)
-class Config(mobilenet_v1.Config):
-    """What tells one net with this head from another."""
-
-    head: Literal["bias", "plain", "norm"] = "bias"  # what the last conv has, or what follows it
-
-
 class MobileNetV3(MobileNet):
     """Image (B, 3, H, W) -> features (B, C, H/32, W/32) -> hidden (B, num_features) -> logits (B, num_classes)."""
 
-    def make_head(self, dim: int, cfg: mobilenet_v1.Config) -> None:
-        assert isinstance(cfg, Config)
+    def make_head(self, dim: int, cfg: Config) -> None:
         style, normed = cfg.style, cfg.head == "norm"
         self.conv_head = nn.Conv2d(dim, cfg.head_dim, 1, bias=cfg.head == "bias")
         self.norm_head = style.norm(cfg.head_dim, style.act) if normed else nn.Identity()

@@ -14,7 +14,8 @@ from functools import partial
 
 from torch import nn
 
-from zoo.families.mobilenet_v3 import Config, MobileNetV3
+from zoo.families.mobilenet_v1 import Config
+from zoo.families.mobilenet_v3 import MobileNetV3
 from zoo.layers.mbconv import Conv, FusedInverted, Universal
 from zoo.layers.mobile_attention import MultiQuery
 from zoo.layers.pool import BlurPool

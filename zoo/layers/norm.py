@@ -114,13 +114,13 @@ class EvoNorm2d(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
         self.bias = nn.Parameter(torch.zeros(dim))
         self.v = nn.Parameter(torch.ones(dim)) if act else None
-        self.sigmoid = nn.Sigmoid()
+        self.gate = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
         if self.v is not None:
             variance = x.unflatten(1, (-1, self.width)).var((2, 3, 4), unbiased=False)
             deviation = probe.held((variance + self.eps).sqrt()).repeat_interleave(self.width, 1)  # (B, C)
-            x = x * self.sigmoid(x * self.v[:, None, None]) / deviation[..., None, None]
+            x = x * self.gate(x * self.v[:, None, None]) / deviation[..., None, None]
         return x * self.weight[:, None, None] + self.bias[:, None, None]
 
 
