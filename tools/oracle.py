@@ -24,7 +24,7 @@ def _declare_missing_ops() -> None:
     torchvision = importlib.util.find_spec("torchvision")
     if torchvision is None or torchvision.origin is None:
         return
-    for library in Path(torchvision.origin).parent.glob("_C.*"):
+    for library in Path(torchvision.origin).parent.glob("_C*.*"):  # "_C_stable" from 0.29 on
         with contextlib.suppress(OSError):
             torch.ops.load_library(library)
             return
