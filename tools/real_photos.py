@@ -8,6 +8,7 @@ its positive mass on that class's photo? Then the figures of explain/faithfulnes
 """
 
 import importlib.util
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
@@ -125,11 +126,12 @@ def table(model: Backbone, photos: list[Known]) -> Iterator[list[str]]:
 
 
 HEAD = ["Map", "Finds its photo of four", "Insertion", "Deletion", "ROAD", "Like the map of shuffled weights"]
+MEASURED = """Measured by `python -m tools.real_photos` on {checkpoint} (float32), with {count} photos that Python
+packages carry and that it classifies as a person does: {photos}. A few photos of a few classes show that the methods
+work as they should; they are no benchmark."""
 TEXT = """# Can the maps be trusted?
 
-Measured by `python -m tools.real_photos` on {checkpoint} (float32), with {count} photos that Python packages carry and
-that it classifies as a person does: {photos}. A few photos of a few classes show that the methods work as they should;
-they are no benchmark.
+{measured}
 
 {table}
 
@@ -139,14 +141,28 @@ they are no benchmark.
 - **Insertion** (higher is better): area under the probability of the class while pixels come back from a blur, those
   that the map calls important first. **Deletion** (lower is better): the same while they are painted grey. 20 steps;
   Petsiuk et al. 2018, arXiv:1806.07421.
-- **ROAD** (higher is better, 0 for a map that knows nothing): how much more the class loses with the most important
-  pixels than with the least important ones, each filled in from around it. Rong et al. 2022, arXiv:2202.00449.
+- **ROAD** (higher is better; 0, in the mean over many, for maps that know nothing): how much more the class loses with
+  the most important pixels than with the least important ones, each filled in from around it. Rong et al. 2022,
+  arXiv:2202.00449.
 - **Like the map of shuffled weights**: rank correlation of a map with that of the same model after the values of each
   of its parameters were shuffled; near 1, the map shows the photo and not the model. Adebayo et al. 2018,
   arXiv:1810.03292.
-- Integrated gradients: 32 steps. Eigen-CAM asks for no class, so it can't find one of four.
-- The controls know nothing of the model: noise on a 7x7 grid, a Gaussian in the centre, and the photo's edges.
+- Integrated gradients: 32 steps. Eigen-CAM asks for no class, so it can't find one of four; on single photos it does
+  as well as Grad-CAM. So insertion, deletion and ROAD say that a map finds the subject, and only pointing says that it
+  finds the class.
+- The controls know nothing of the model: noise on a 7x7 grid, the same for all photos; a Gaussian in the centre, where
+  most photos have their subject; and the photo's edges.
 """
+
+
+def report(photos: list[Known], lines: list[list[str]]) -> str:
+    names = labels.names("in1k")
+    shown = ", ".join(f"{photo.name} ({names[photo.target]})" for photo in photos)
+    return TEXT.format(
+        measured=textwrap.fill(MEASURED.format(checkpoint=CHECKPOINT, count=len(photos), photos=shown), 120),
+        mosaics=len(list(fours(photos))),
+        table="\n".join(f"| {' | '.join(cells)} |" for cells in lines),
+    )
 
 
 def main() -> None:
@@ -156,17 +172,8 @@ def main() -> None:
     if missing:
         raise SystemExit(f"Not here: {', '.join(missing)}. Install scikit-image and scikit-learn.")
     lines = [HEAD, ["---", *["--:"] * 5], *table(model, photos)]
-    names = labels.names("in1k")
     REPORT.parent.mkdir(exist_ok=True)
-    REPORT.write_text(
-        TEXT.format(
-            checkpoint=CHECKPOINT,
-            count=len(photos),
-            photos=", ".join(f"{photo.name} ({names[photo.target]})" for photo in photos),
-            mosaics=len(list(fours(photos))),
-            table="\n".join(f"| {' | '.join(cells)} |" for cells in lines),
-        )
-    )
+    REPORT.write_text(report(photos, lines))
 
 
 if __name__ == "__main__":
