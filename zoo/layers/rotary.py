@@ -83,7 +83,7 @@ class CentredRotary:
 class MixedRotary(nn.Module):
     """RoPE-ViT's: each head of each block learns how fast rows and columns rotate its pairs (arXiv:2403.13298).
 
-    Gives the rotation of every block, for queries and keys (B, N, h, d).
+    Grid of N tokens -> the rotation of every block, for queries and keys (B, N, h, d).
     """
 
     def __init__(self, depth: int, num_heads: int, head_dim: int):
