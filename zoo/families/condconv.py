@@ -1,10 +1,10 @@
-"""CondConv: a convolution whose kernel is mixed anew for every image, out of those of several experts.
+"""CondConv: a convolution whose kernel is a mixture of several experts' kernels, different for every image.
 
-    image -> EfficientNet B0 or B1, the last three stages of conditional blocks -> 1x1 conv -> mean -> fc
-    conditional block -> shares: mean over the grid, fc, sigmoid -> an inverted residual whose three convs each have the
-                         kernel: sum of share times expert
+    image -> EfficientNet B0 or B1 with conditional blocks in its last three stages -> 1x1 conv -> mean -> fc
+    conditional block -> shares: mean over the grid, fc, sigmoid -> an inverted residual whose three kernels are each
+                         the sum of share times expert
 
-A mix of kernels is as dear as one kernel, whatever the number of experts. Yang et al. 2019, "CondConv: Conditionally
+Convolving with a mixture costs the same for any number of experts. Yang et al. 2019, "CondConv: Conditionally
 Parameterized Convolutions for Efficient Inference", arXiv:1904.04971. 4e and 8e: the number of experts.
 """
 
@@ -34,15 +34,14 @@ class CondConv(nn.Module):
         self.shape = dim, dim_in // groups, kernel, kernel  # of one expert's kernel
         self.stride, self.groups, self.same = stride, groups, same
         self.weight = nn.Parameter(torch.empty(experts, math.prod(self.shape)))
-        bound = math.prod(self.shape[1:]) ** -0.5
-        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.normal_(self.weight, std=(2 * groups / (dim * kernel * kernel)) ** 0.5)
 
     def forward(self, x: Tensor, shares: Tensor) -> Tensor:
         padding = self.shape[2] // 2
         if self.same and self.stride > 1:
             x, padding = pad_same(x, self.shape[2:], (self.stride, self.stride)), 0
         batch, kernels = len(x), shares @ self.weight
-        # Each image has kernels of its own: they are groups of one convolution of one image.
+        # Each image has its own kernels: the images are groups of one convolution.
         kernels = kernels.reshape(-1, *self.shape[1:])
         y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), kernels, None, self.stride, padding, groups=batch * self.groups)
         return y.reshape(batch, -1, *y.shape[2:])
@@ -73,7 +72,7 @@ class Conditional(Inverted):
 
 
 def conditional(depth: float, experts: int) -> Config:
-    """EfficientNet with experts from the fifth stage on."""
+    """EfficientNet with experts in the last three stages."""
     table = (
         *stages()[:4],
         (Conditional(112, depth=3, kernel=5, gates=0.25, experts=experts),),

@@ -1,14 +1,14 @@
-"""EfficientNet: one small net found by a search, made deeper, wider and sharper-sighted all at once by one rule.
+"""EfficientNet: a small net found by search, whose depth, width and image size are scaled up together by one rule.
 
-    image -> 3x3 conv of step 2 -> 7 stages of blocks -> 1x1 conv -> mean -> fc
+    image -> 3x3 conv, stride 2 -> 7 stages of blocks -> 1x1 conv -> mean -> fc
     block -> 1x1 conv to 6 times the channels -> depthwise conv -> gates: mean over the grid, two small layers
           -> 1x1 conv back, linear -> + shortcut
 
 Tan and Le 2019, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", arXiv:1905.11946; B8 and L2
-came with the checkpoints of arXiv:1911.09665 (AdvProp) and arXiv:1911.04252 (Noisy Student). Lite, for phones that
-can't do gates or SiLU: Google 2020, github.com/tensorflow/tpu. tf: weights that were trained in TensorFlow. The gn, g8,
-g16, blur and test rows are timm's (Ross Wightman): other norms, convs of 8 or 16 channels a group for the depthwise
-ones, blur where a block halves the grid (Zhang 2019, arXiv:1904.11486).
+came with the checkpoints of arXiv:1911.09665 (AdvProp) and arXiv:1911.04252 (Noisy Student). Lite is for phones that
+do not support gates and SiLU: Google 2020, github.com/tensorflow/tpu. tf: trained in TensorFlow. The gn, g8, g16, blur
+and test rows are timm's (Ross Wightman): other norms, 8 or 16 channels in each group of the depthwise convs, or a blur
+where a block halves the grid (Zhang 2019, arXiv:1904.11486).
 """
 
 import re
@@ -31,7 +31,7 @@ STYLE = Style(act=SILU)
 
 
 def by_stage(state: State) -> State:
-    """Number the blocks of EfficientNet-PyTorch, which count through, in each stage: it ends where channels change."""
+    """Number the blocks of an EfficientNet-PyTorch file within their stages; a stage ends where the channels change."""
     found = {int(key.split(".")[1]): len(value) for key, value in state.items() if "._project_conv." in key}
     places, stage, block = {}, -1, 0
     for number, dim in sorted(found.items()):
@@ -51,7 +51,7 @@ EFFICIENTNET_PYTORCH = Layout(
         (r"\._se_(reduce|expand)\.", r".se.conv_\1."),
         (r"\._expand_conv\.", ".conv_pw."),
         (r"\._depthwise_conv\.", ".conv_dw."),
-        (r"^(blocks\.0\..+)\._project_conv\.", r"\1.conv_pw."),  # the first stage expands nothing
+        (r"^(blocks\.0\..+)\._project_conv\.", r"\1.conv_pw."),  # the first stage does not expand
         (r"^(blocks\.0\..+)\._bn", r"\1.bn"),
         (r"\._project_conv\.", ".conv_pwl."),
         (r"\._bn2\.", ".bn3."),
@@ -81,13 +81,13 @@ def stages(gates: float = 0.25) -> Table:
 
 
 def compound(times: float, depth: float, style: Style = STYLE, divisor: int = 8) -> Config:
-    """The paper's rule, its third part, the image's size, left to the checkpoint."""
+    """The paper's rule for width and depth; the image size is the checkpoint's."""
     width = Width(times, divisor)
     return Config(scaled(stages(), width, depth), width(32), head_dim=width(1280), style=style)
 
 
 def lite(width: float, depth: float) -> Config:
-    """No gates, ReLU6, and both ends as they are."""
+    """No gates, ReLU6, and stem and head of fixed width."""
     return Config(scaled(stages(gates=0), width, depth, keep_end_depths=True), style=Style(act=RELU6))
 
 
@@ -122,7 +122,7 @@ VARIANTS = {
     "efficientnet_b0": B0,
     "efficientnet_b0_gn": compound(1.0, 1.0, GN_STYLE),
     "efficientnet_b0_g8_gn": compound(1.0, 1.0, replace(GN_STYLE, group_width=8)),
-    "efficientnet_b0_g16_evos": compound(1.0, 1.0, replace(STYLE, group_width=16), divisor=16),  # of batch norms
+    "efficientnet_b0_g16_evos": compound(1.0, 1.0, replace(STYLE, group_width=16), divisor=16),  # with batch norm
     "efficientnet_b1": B1,
     "efficientnet_b2": B2,
     "efficientnet_b3": B3,

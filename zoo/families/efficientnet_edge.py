@@ -1,12 +1,12 @@
-"""EfficientNet-EdgeTPU and MobileNet-EdgeTPU: what the search finds for a chip on which plain convs are fast.
+"""EfficientNet-EdgeTPU and MobileNet-EdgeTPU: nets from a search for a chip on which plain convolutions are fast.
 
-    image -> conv of step 2 -> stages of fused blocks, then of inverted residuals -> 1x1 conv -> mean -> fc
+    image -> conv, stride 2 -> stages of fused blocks, then of inverted residuals -> 1x1 conv -> mean -> fc
     fused block -> 3x3 conv to 4 or 8 times the channels -> 1x1 conv back, linear -> + shortcut
 
-A plain conv does more work than a depthwise one, but it keeps all of the chip busy. ReLU, no gates. Gupta and Akin
-2019, "Accelerator-aware Neural Network Design using AutoML", arXiv:2003.02838; v2, whose fused convs are in groups of
-channels: Akin et al. 2022, "Searching for Efficient Neural Architectures for On-Device ML on Edge TPUs",
-arXiv:2204.14007. The pruned rows have zeros among their weights and the same shapes.
+A plain convolution takes more operations than a depthwise one but uses the chip better. ReLU, no gates. Gupta and Akin
+2020, "Accelerator-aware Neural Network Design using AutoML", arXiv:2003.02838. v2 has grouped convs in some blocks:
+Akin et al. 2022, "Searching for Efficient Neural Architectures for On-Device ML on Edge TPUs", arXiv:2204.14007.
+The pruned rows have the same shapes, and zeros among their weights.
 """
 
 from zoo.families.mobilenet_v1 import Config, MobileNet, tensorflow
@@ -35,7 +35,7 @@ MOBILE_STAGES = (
 
 
 def edge(times: float, depth: float) -> Config:
-    """EfficientNet's rule. The first stage expands its own number of channels, not those of the stem."""
+    """EfficientNet's rule. The first stage expands from its own number of channels, not from the stem's."""
     width = Width(times)
     (first,), *rest = scaled(STAGES, width, depth)
     first = FusedInverted(first.dim, first.depth, hidden=4 * first.dim, shortcut=False)
@@ -43,7 +43,7 @@ def edge(times: float, depth: float) -> Config:
 
 
 def mobile_v2(dims: tuple[int, ...], group: int, head_dim: int, stem_dim: int = 64, stem_kernel: int = 5) -> Config:
-    """Channels of each stage, channels in a group."""
+    """Channels of each stage, and of each group in grouped convs."""
     d0, d1, d2, d3, d4, d5, d6 = dims
     stages = (
         (Conv(d0, kernel=1),),

@@ -1,10 +1,10 @@
-"""EfficientNet, pruned: channels taken out until a bound on the work was kept, those that the net missed least.
+"""Pruned EfficientNet: the channels that matter least are removed until the net meets a budget of operations.
 
-    EfficientNet B1, B2 or B3 -> in every stage after the first, fewer channels given and fewer inside each block
+    EfficientNet B1, B2 or B3 -> fewer channels between and inside the blocks of every stage after the first
 
-Each block has as many left as a knapsack gave it, in which channels are weighed by the change of the loss without them.
-Aflalo et al. 2020, "Knapsack Pruning with Inner Distillation", arXiv:2002.08258. The gates kept their hidden channels,
-all but one in B1 and one in B3. Padding and batch norm are TensorFlow's.
+What to keep is solved as a knapsack problem: the value of a channel is the estimated change of the loss without it, its
+cost the operations. Aflalo et al. 2020, "Knapsack Pruning with Inner Distillation", arXiv:2002.08258. The gates kept
+their hidden channels, except for one in B1 and one in B3. Padding and batch norm are TensorFlow's.
 """
 
 from dataclasses import dataclass, field, replace
@@ -19,15 +19,13 @@ from zoo.registry import register
 class Left:
     """What is left of the stages after the first."""
 
-    dims: tuple[int, ...]  # channels that the blocks of each stage give
+    dims: tuple[int, ...]  # output channels of each stage's blocks
     inside: tuple[tuple[int, ...], ...]  # channels inside each block of each stage
-    gates: dict[tuple[int, int], int] = field(
-        default_factory=dict
-    )  # hidden channels, by stage and block; else as before
+    gates: dict[tuple[int, int], int] = field(default_factory=dict)  # hidden channels by (stage, block), if changed
 
 
 def pruned(whole: Config, left: Left) -> Config:
-    """Put for every row of blocks one row a block."""
+    """Replace each row of the table by one row for each block."""
     stages, dim_in, before = list(whole.stages[:1]), whole.stages[0][-1].dim, whole.stages[0][-1].dim
     for i, ((row,), dim, inside) in enumerate(zip(whole.stages[1:], left.dims, left.inside, strict=True), 1):
         assert isinstance(row, Inverted)

@@ -1,12 +1,12 @@
-"""EfficientNet V2: found by a search for nets that train fast, which wants plain convs where the grid is fine.
+"""EfficientNet V2: a search for nets that train fast puts plain convolutions in the early stages.
 
-    image -> 3x3 conv of step 2 -> a stage of 3x3 convs -> 2 stages of fused blocks -> stages of inverted residuals
+    image -> 3x3 conv, stride 2 -> a stage of 3x3 convs -> 2 stages of fused blocks -> stages of inverted residuals
     with gates -> 1x1 conv -> mean -> fc
     fused block -> 3x3 conv to 4 times the channels -> 1x1 conv back, linear -> + shortcut
 
-Tan and Le 2021, "EfficientNetV2: Smaller Models and Faster Training", arXiv:2104.00298. B0 to B3 are of the first
-EfficientNet's sizes; tf: weights that were trained in TensorFlow. The rw rows are timm's (Ross Wightman), after the
-paper before its code came out; gc has global context for gates: Cao et al. 2019, arXiv:1904.11492.
+Tan and Le 2021, "EfficientNetV2: Smaller Models and Faster Training", arXiv:2104.00298. B0 to B3 have the sizes of the
+first EfficientNet. tf: trained in TensorFlow. The rw rows are timm's (Ross Wightman), written from the paper before its
+code was published; gc has gates from global context: Cao et al. 2019, arXiv:1904.11492.
 """
 
 from dataclasses import replace
@@ -66,7 +66,7 @@ RW = ((FusedInverted(24, depth=2, expand=1),), *SMALL[1:-1], (Inverted(272, dept
 
 
 def base(times: float, depth: float) -> Config:
-    """The first EfficientNet's rule, channels rounded to the nearest eight."""
+    """The first EfficientNet's rule, with channels rounded to the nearest multiple of 8."""
     width = Width(times, least=0)
     return tensorflow(Config(scaled(BASE, width, depth), width(32), head_dim=width(1280), style=STYLE))
 

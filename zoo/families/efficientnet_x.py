@@ -1,6 +1,6 @@
-"""EfficientNet-X: EfficientNet for chips that compute much faster than they move what they compute on.
+"""EfficientNet-X: EfficientNet for accelerators, which compute much faster than they read and write memory.
 
-    image -> 3x3 conv of step 2 -> 2x2 conv of step 2 to 4 times the channels, and separable blocks of so many
+    image -> 3x3 conv, stride 2 -> 2x2 conv, stride 2, to 4 times the channels, and separable blocks as wide
     -> 2 stages of fused blocks: plain convs, ReLU -> 4 stages of inverted residuals, SiLU -> 1x1 conv -> mean -> fc
 
 Li et al. 2021, "Searching for Fast Model Families on Datacenter Accelerators", arXiv:2102.05610. x is for TPUs, h for
@@ -40,7 +40,7 @@ class Folding(Separable):
 
 
 def accelerated(times: float, depth: float, expand: float) -> Config:
-    """EfficientNet's rule; the grid was halved in the first stage, so the second keeps it and expands a quarter."""
+    """EfficientNet's rule. The first stage is 4 times as wide and halves the grid, so the second starts without it."""
     width = Width(times)
     table = (
         (Separable(16, gates=0.25),),

@@ -1,12 +1,12 @@
-"""MobileNet: a conv in two steps, one that looks around in each channel alone and one that mixes the channels.
+"""MobileNet: a convolution in two steps, a depthwise one within each channel and a 1x1 one that mixes the channels.
 
-    image -> 3x3 conv of step 2 -> 5 stages of blocks -> (1x1 conv) -> mean -> fc
+    image -> 3x3 conv, stride 2 -> 5 stages of blocks -> (1x1 conv) -> mean -> fc
     block -> 3x3 depthwise conv -> 1x1 conv, each with batch norm and ReLU6
 
 Howard et al. 2017, "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications",
-arXiv:1704.04861. The numbers in names are the width in percent; the h row's last 1x1 conv is timm's (Ross Wightman).
-The model here is that of the whole line to EfficientNet: what differs is the table (zoo/layers/table.py) of its blocks
-(zoo/layers/mbconv.py) and their style.
+arXiv:1704.04861. The number in a name is the width in percent; the last 1x1 conv of 100h is timm's (Ross Wightman).
+The families from here to EfficientNet share this model: they differ in the table of blocks (zoo/layers/table.py and
+mbconv.py) and in its Style.
 """
 
 from dataclasses import dataclass, replace
@@ -19,6 +19,7 @@ from zoo import base
 from zoo.base import CHANNEL_GATES, CONVOLUTIONS, MeanReadout
 from zoo.layers.conv import same_conv
 from zoo.layers.head import classifier
+from zoo.layers.init import init_mobile
 from zoo.layers.mbconv import MobileRow, Separable
 from zoo.layers.table import PLAIN, TF_NORM, Style, Table, scaled, trunk
 from zoo.layers.width import Width
@@ -28,22 +29,22 @@ from zoo.registry import register
 
 @dataclass(frozen=True)
 class Config(base.Config):
-    """What tells one net of this line from another."""
+    """What distinguishes the nets from MobileNet to EfficientNet."""
 
     stages: Table  # of the blocks
     stem_dim: int = 32  # channels of the first conv
     stem_kernel: int = 3  # of the first conv
     stem_stride: int = 2  # of the first conv
-    head_dim: int = 1280  # channels of the last conv; 0: there is none
-    head: Literal["bias", "plain", "norm"] = "bias"  # what the last conv has or gets, if it comes after the mean
-    style: Style = PLAIN  # what the convs and norms of the blocks, of stem and head are like
+    head_dim: int = 1280  # channels of the last conv; 0: no such conv
+    head: Literal["bias", "plain", "norm"] = "bias"  # a bias, a norm or neither for a last conv after the mean
+    style: Style = PLAIN  # of the blocks, the stem and the head
 
 
 C = TypeVar("C", bound=Config)
 
 
 def tensorflow(cfg: C) -> C:
-    """The same net for weights that were trained in TensorFlow: its padding, its batch norm."""
+    """The same net with TensorFlow's padding and batch norm epsilon, for weights trained there."""
     return replace(cfg, style=replace(cfg.style, conv=same_conv, norm=TF_NORM))
 
 
@@ -66,9 +67,10 @@ class MobileNet(MeanReadout):
         self.make_head(rows[-1].dim, cfg)
         self.drop = nn.Dropout(cfg.drop)
         self.classifier = classifier(self.num_features, cfg.num_classes)
+        self.apply(init_mobile)
 
     def make_head(self, dim: int, cfg: Config) -> None:
-        """Make what stands between the blocks, which give `dim` channels, and the last linear layer."""
+        """Make the layers between the blocks, which end in `dim` channels, and the classifier."""
         self.conv_head = cfg.style.conv(dim, cfg.head_dim, 1) if cfg.head_dim else nn.Identity()
         self.bn2 = cfg.style.norm(cfg.head_dim, cfg.style.act) if cfg.head_dim else nn.Identity()
 

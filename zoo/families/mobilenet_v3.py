@@ -1,11 +1,11 @@
-"""MobileNet-V3: MobileNet-V2's blocks as a search for fast phones found them, with gates, and a head that costs less.
+"""MobileNet-V3: MobileNet-V2's blocks in the arrangement that a search found fast on phones, with gates.
 
-    image -> 3x3 conv of step 2 -> stages of blocks -> 1x1 conv -> mean -> conv of the one cell that is left -> fc
+    image -> 3x3 conv, stride 2 -> stages of blocks -> 1x1 conv -> mean -> 1x1 conv -> fc
     block -> 1x1 conv -> depthwise conv -> gates: mean over the grid, two small layers -> 1x1 conv -> + shortcut
 
-The last conv comes after the mean, not before it: so it costs a grid less. Hard swish, x * relu6(x + 3) / 6, from the
-middle on. Howard et al. 2019, "Searching for MobileNetV3", arXiv:1905.02244. minimal: without gates, 5x5 kernels and
-hard swish. tf: weights that were trained in TensorFlow. rw and 150d are timm's own (Ross Wightman).
+The last conv comes after the mean, where it works on one cell instead of a grid. The activation is hard swish,
+x * relu6(x + 3) / 6, in the second half. Howard et al. 2019, "Searching for MobileNetV3", arXiv:1905.02244. minimal:
+without gates, 5x5 kernels and hard swish. tf: trained in TensorFlow. rw and 150d are timm's (Ross Wightman).
 """
 
 from dataclasses import replace
@@ -46,7 +46,7 @@ HARD_SIGMOID = partial(nn.Hardsigmoid, inplace=True)
 
 
 def hard_gates(dim: int, hidden: int, act: Act) -> Gates:
-    """The paper's: a hard sigmoid, after a ReLU whatever the block's activation. (B, dim, H, W) -> (B, dim, H, W)."""
+    """Make the paper's gates: a ReLU inside, whatever the block's activation, and a hard sigmoid."""
     return Gates(dim, hidden, RELU, HARD_SIGMOID)
 
 
@@ -54,7 +54,7 @@ STYLE = Style(act=HARD_SWISH, gates=hard_gates, gates_share="hidden", gates_widt
 
 
 def large_stages(kernel: int = 5, gates: float = 0.25) -> Table:
-    """Table 1 of the paper: its larger kernel and its gates, or neither."""
+    """Table 1 of the paper."""
     return (
         (Separable(16, act=RELU),),
         (Inverted(24, stride=2, expand=4, act=RELU), Inverted(24, expand=3, act=RELU)),
@@ -67,7 +67,7 @@ def large_stages(kernel: int = 5, gates: float = 0.25) -> Table:
 
 
 def small_stages(kernel: int = 5, gates: float = 0.25) -> Table:
-    """Table 2."""
+    """Table 2 of the paper."""
     return (
         (Separable(16, stride=2, gates=gates, act=RELU),),
         (Inverted(24, stride=2, expand=4.5, act=RELU), Inverted(24, expand=3.67, act=RELU)),

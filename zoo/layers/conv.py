@@ -18,7 +18,7 @@ def conv(dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1, b
 
 
 def pad_same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-    """Pad by what the last window of a convolution lacks; of an odd number, more goes below and right.
+    """Pad until the last window of a convolution is complete; if the number is odd, more goes below and right.
 
     (B, C, H, W) -> (B, C, H + lacks, W + lacks).
     """
@@ -33,7 +33,7 @@ def pad_same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Ten
 class SameConv2d(nn.Conv2d):
     """A convolution padded as TensorFlow's "same" is. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up.
 
-    The image's size says how much: so the windows of a strided convolution stand elsewhere than those of `conv`.
+    How much depends on the image's size, so the windows of a strided convolution are placed unlike those of `conv`.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -41,17 +41,16 @@ class SameConv2d(nn.Conv2d):
 
 
 def same_conv(dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False) -> nn.Conv2d:
-    """Make what `conv` makes, padded as in TensorFlow; where an odd kernel keeps the grid, that is the same."""
+    """Make a convolution padded as in TensorFlow; with stride 1 and an odd kernel that is the same as `conv`."""
     if stride == 1 and kernel % 2:
         return conv(dim_in, dim, kernel, groups=groups, bias=bias)
     return SameConv2d(dim_in, dim, kernel, stride, groups=groups, bias=bias)
 
 
 class MixedConv(nn.ModuleList):
-    """Share the channels out among convolutions of several kernels (Tan and Le 2019, arXiv:1907.09595).
+    """Divide the channels among convolutions of several kernels (Tan and Le 2019, arXiv:1907.09595).
 
-    (B, dim_in, H, W) -> (B, dim, H/stride, W/stride). The first takes the channels that are left over; `make` is
-    `conv` or `same_conv`.
+    (B, dim_in, H, W) -> (B, dim, H/stride, W/stride). The first takes the remainder; `make` is `conv` or `same_conv`.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class MixedConv(nn.ModuleList):
 
 
 def shares(dim: int, parts: int) -> list[int]:
-    """Divide channels evenly; the first part has what is left over."""
+    """Divide channels evenly; the first part takes the remainder."""
     return [dim - (parts - 1) * (dim // parts)] + (parts - 1) * [dim // parts]
 
 

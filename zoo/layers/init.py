@@ -1,5 +1,6 @@
 """How random weights are drawn in more than one family."""
 
+import torch
 from torch import nn
 
 
@@ -9,3 +10,15 @@ def init_linear(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+@torch.no_grad()
+def init_mobile(module: nn.Module) -> None:
+    """Draw weights as in TensorFlow's mobile nets, scaled by a layer's outputs; leave other modules as they are."""
+    if isinstance(module, nn.Conv2d):
+        module.weight.normal_(std=(2 * module.groups / module.weight[:, 0].numel()) ** 0.5)
+    elif isinstance(module, nn.Linear):
+        bound = module.out_features**-0.5
+        module.weight.uniform_(-bound, bound)
+    if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+        module.bias.zero_()

@@ -1,7 +1,7 @@
 """The blocks of mobile nets, each with the table row (zoo/layers/table.py) that makes it.
 
-A block reads what is its own off its row, and what the whole net has in common off the Style. Strided blocks halve
-the grid, rounded up; where a block keeps grid and channels, its input is added to what it gives.
+A block takes its own settings from its row and those of the whole net from the Style. With stride 2 it halves the grid,
+rounded up; if it keeps both grid and channels, its input is added to its output.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from zoo.layers.scale import LayerScale2d
 from zoo.layers.table import Row, Style
 from zoo.layers.width import make_divisible
 
-Kernel = int | tuple[int, ...]  # several: the channels are shared out among them
+Kernel = int | tuple[int, ...]  # several: the channels are divided among them
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class MobileRow(Row):
     """A row of one of the blocks here."""
 
     kernel: Kernel = 3
-    gates: float = 0  # hidden channels of the gates, as a share of others (Style.gates_share); 0: no gates
-    act: Act | None = None  # in place of the style's
-    shortcut: bool = True  # where shapes agree
+    gates: float = 0  # hidden channels of the gates, as a share of other channels (Style.gates_share); 0: no gates
+    act: Act | None = None  # in place of the Style's
+    shortcut: bool = True  # if the shapes agree
     attends: ClassVar[bool] = False  # its blocks have attention between positions
     make: ClassVar[Callable[..., nn.Module]]  # given dim_in, the row, stride, drop_path and a style
 
@@ -37,7 +37,7 @@ class MobileRow(Row):
 
 
 class Block(nn.Module):
-    """branch(x), plus x where the shapes agree. (B, dim_in, H, W) -> (B, row.dim, H/stride, W/stride)."""
+    """branch(x), plus x if the shapes agree. (B, dim_in, H, W) -> (B, row.dim, H/stride, W/stride)."""
 
     def __init__(self, dim_in: int, row: MobileRow, stride: int, drop_path: float):
         super().__init__()
@@ -53,7 +53,7 @@ class Block(nn.Module):
 
 
 def halving(stride: int, style: Style) -> tuple[int, nn.Module]:
-    """Give a conv's stride, and what halves the grid in its place where the style has such a thing."""
+    """Return a conv's stride, and the layer after it that halves the grid instead if the Style has one."""
     if stride == 1 or style.anti_alias is None:
         return stride, nn.Identity()
     return 1, style.anti_alias()
@@ -67,12 +67,12 @@ def depthwise(dim: int, kernel: Kernel, stride: int, style: Style) -> nn.Module:
 
 
 def pointwise(dim_in: int, dim: int, groups: int, style: Style) -> nn.Module:
-    """1x1 conv; groups of channels have one each. (B, dim_in, H, W) -> (B, dim, H, W)."""
+    """Make one 1x1 conv, or one for each group of channels. (B, dim_in, H, W) -> (B, dim, H, W)."""
     return style.conv(dim_in, dim, 1) if groups == 1 else MixedConv(style.conv, dim_in, dim, (1,) * groups)
 
 
 def gates(dim_in: int, hidden: int, row: MobileRow, style: Style) -> nn.Module:
-    """For the `hidden` channels inside a block that is given `dim_in`. (B, hidden, H, W) -> (B, hidden, H, W)."""
+    """Make the gates of the `hidden` channels in a block with `dim_in` inputs. (B, hidden, H, W) -> same."""
     if not row.gates:
         return nn.Identity()
     share = row.gates * (dim_in if style.gates_share == "input" else hidden)
@@ -155,11 +155,11 @@ class InvertedResidual(Block):
 class Expanding(MobileRow):
     """A row of blocks that are wider inside."""
 
-    expand: float = 6  # times the block's input: channels inside
-    hidden: int = 0  # channels inside, where they are not that
+    expand: float = 6  # channels inside, as a multiple of the block's input
+    hidden: int = 0  # channels inside, if they are not such a multiple
 
     def inside(self, dim_in: int) -> int:
-        """How many channels are inside a block that is given `dim_in`."""
+        """The channels inside a block with `dim_in` inputs."""
         return self.hidden or make_divisible(dim_in * self.expand)
 
 
@@ -198,7 +198,7 @@ class FusedResidual(Block):
 class FusedInverted(Expanding):
     """A row of FusedResidual."""
 
-    group_width: int = 0  # channels inside in each group of the first conv; 0: there is one group
+    group_width: int = 0  # output channels in each group of the first conv; 0: one group
     make = FusedResidual
 
 
@@ -243,8 +243,8 @@ class UniversalInverted(Block):
 
 @dataclass(frozen=True)
 class Universal(MobileRow):
-    """A row of UniversalInverted; a kernel of 0 is a depthwise conv that is not there."""
+    """A row of UniversalInverted; a kernel of 0 leaves that depthwise conv out."""
 
     start: int = 0  # kernel of the first depthwise conv; `kernel` is that of the second
-    expand: float = 4  # times the block's input: channels inside
+    expand: float = 4  # channels inside, as a multiple of the block's input
     make = UniversalInverted

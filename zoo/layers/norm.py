@@ -102,10 +102,10 @@ class GroupNormAct2d(GroupNorm):
 
 
 class EvoNorm2d(nn.Module):
-    """x * sigmoid(v x) by the deviation of each group: norm and activation in one (Liu et al. 2020, arXiv:2004.02967).
+    """x * sigmoid(v x) over each group's deviation: norm and activation in one (Liu et al. 2020, arXiv:2004.02967).
 
-    (B, C, H, W) -> (B, C, H, W). Its S0 form: images are measured one by one, in groups of `width` channels. Where no
-    activation is asked for, which one it is does not matter, nothing is measured either.
+    (B, C, H, W) -> (B, C, H, W). Its form S0, with statistics of each image in groups of `width` channels. `act` only
+    says whether an activation follows; without, only scale and shift are left.
     """
 
     def __init__(self, dim: int, act: Act | None = None, width: int = 8, eps: float = 1e-5):

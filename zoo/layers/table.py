@@ -4,9 +4,9 @@ A table is a tuple of stages, a stage a tuple of rows, and a row some blocks of 
 stride: the papers' own notation (a row of table 2 in Sandler et al. 2018, arXiv:1801.04381, is t, c, n, s: expand, dim,
 depth, stride). A table is data: `scaled` makes a wider or deeper one before anything is built, and `trunk` builds it.
 
-A family joins with a table of its own, and a Style: what all its blocks share. If its blocks are new it brings a block
-and a frozen dataclass beside those of zoo/layers/mbconv.py that makes it: `trunk` asks a row for nothing but `dim`,
-`depth`, `stride` and `block`.
+A family has a table of its own, and a Style, which is what all its blocks share. For a new kind of block it adds the
+block and a frozen dataclass that makes it, like those in zoo/layers/mbconv.py: `trunk` only needs `dim`, `depth`,
+`stride` and `block` of a row.
 """
 
 import math
@@ -31,18 +31,18 @@ class Style:
     """What all blocks of one net share."""
 
     act: Act = RELU
-    norm: Callable[..., nn.Module] = BatchNormAct2d  # given channels and, where one follows, the activation
-    conv: Callable[..., nn.Module] = conv  # given dim_in, dim and kernel, perhaps stride, groups, bias
-    group_width: int = 1  # channels in each group of the convs that are depthwise in the papers
-    gates: Callable[[int, int, Act], nn.Module] = Gates  # given channels, hidden channels, and the block's activation
-    gates_share: Literal["input", "hidden"] = "input"  # of which channels a row's `gates` say the share
-    gates_width: Callable[[float], int] = round  # makes that share a number of channels
-    anti_alias: Callable[[], nn.Module] | None = None  # halves the grid, in place of a conv's stride
-    layer_scale: float | None = None  # where the factors of a universal block's branch start; None: it has none
+    norm: Callable[..., nn.Module] = BatchNormAct2d  # given channels and, if one follows, the activation
+    conv: Callable[..., nn.Module] = conv  # given dim_in, dim and kernel; stride, groups and bias are optional
+    group_width: int = 1  # channels in each group of the depthwise convs, which are such if it is 1
+    gates: Callable[[int, int, Act], nn.Module] = Gates  # given channels, hidden channels and an activation
+    gates_share: Literal["input", "hidden"] = "input"  # the channels that a row's `gates` is a share of
+    gates_width: Callable[[float], int] = round  # rounds that share to hidden channels
+    anti_alias: Callable[[], nn.Module] | None = None  # halves the grid in place of a conv's stride
+    layer_scale: float | None = None  # initial LayerScale of Universal blocks; None: they have none
 
 
 PLAIN = Style()
-TF_NORM = partial(BatchNormAct2d, eps=1e-3)  # of weights that were trained in TensorFlow
+TF_NORM = partial(BatchNormAct2d, eps=1e-3)  # the epsilon of models trained in TensorFlow
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ Table = tuple[Stage, ...]
 
 
 def deeper(stage: Stage, times: float, whole: Callable[[float], int] = math.ceil) -> Stage:
-    """Multiply the blocks of a stage and share them out among its rows, which keep at least one each; last row first.
+    """Multiply the number of blocks in a stage; rows share them in proportion, the last first, and keep at least one.
 
     `whole` rounds the product.
     """
@@ -83,9 +83,9 @@ def scaled(
     whole: Callable[[float], int] = math.ceil,
     keep_end_depths: bool = False,
 ) -> Table:
-    """Multiply channels and depths; `keep_end_depths` spares the first stage and the last.
+    """Multiply channels and depths; `keep_end_depths` exempts the depths of the first stage and the last.
 
-    `depth` may be a factor a stage; `whole` makes the products whole numbers of blocks.
+    `depth` may be one factor for each stage; `whole` rounds the number of blocks.
     """
     width = width if isinstance(width, Width) else Width(width)
     times = list(depth) if isinstance(depth, tuple) else [depth] * len(table)
@@ -96,7 +96,7 @@ def scaled(
 
 
 def trunk(dim: int, table: Table, drop_path: float, style: Style) -> nn.Sequential:
-    """Build a table: stages in a row, each of blocks in a row. (B, dim, H, W) -> (B, last dim, H/s, W/s)."""
+    """Build a table: stages in sequence, each of blocks in sequence. (B, dim, H, W) -> (B, last dim, H/s, W/s)."""
     stages = nn.Sequential()
     rates = drop_path_rates(drop_path, tuple(sum(row.depth for row in stage) for stage in table))
     for stage, stage_rates in zip(table, rates, strict=True):
