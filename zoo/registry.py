@@ -67,5 +67,9 @@ def create_from(name: str, state_dict: dict[str, Tensor], **overrides: Any) -> B
     model, cfg = variant(name)
     with torch.device("meta"):
         built = create(name, **(model.fit(cfg, state_dict) | overrides))
+    for key, own in built.state_dict().items():
+        if key in state_dict and own.is_floating_point() and not state_dict[key].is_floating_point():
+            kind = str(state_dict[key].dtype).removeprefix("torch.")
+            raise TypeError(f"{key} is {kind}, and weights are floating-point numbers")
     built.load_state_dict(state_dict, strict=True, assign=True)
     return built

@@ -12,7 +12,6 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from huggingface_hub import constants
 from torch import Tensor
 
 from zoo.base import Backbone
@@ -40,12 +39,12 @@ def load(checkpoint: str | Checkpoint, *, progress: Progress | None = None, **ov
         path = retrieve(row, filename, size, progress)
     else:
         check(row, path)
-    return _build(row.name, row.architecture, path, **overrides)
+    return _build(row.name, row.architecture, path, f"The file of {row.name}", **overrides)
 
 
 def load_file(path: str | Path, architecture: str, **overrides: Any) -> Backbone:
     """Load a local file (.safetensors, or .bin and .pth without code) as `load` does; `overrides` go to the config."""
-    return _build(Path(path).name, architecture, Path(path), **overrides)
+    return _build(Path(path).name, architecture, Path(path), str(path), **overrides)
 
 
 def read(path: str | Path) -> dict[str, Tensor]:
@@ -53,30 +52,36 @@ def read(path: str | Path) -> dict[str, Tensor]:
 
     A WeightsError names the file that is missing, damaged, holds code, or holds no tensors.
     """
-    path = Path(path)
+    return _read(Path(path), str(path))
+
+
+def _read(path: Path, called: str) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             found = safetensors.torch.load_file(path)
         else:
             found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # a damaged pickle can raise any error
-        raise WeightsError(_unreadable(path, error)) from error
+        raise WeightsError(_unreadable(path, called, error)) from error
     state = _tensors(found)
     if not state:
-        raise WeightsError(f"{path} holds no named weights: choose a file that was saved from a state dict.")
+        raise WeightsError(f"{called} holds no named weights: choose a file that was saved from a state dict.")
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
 
 
 def memory_needed(path: str | Path) -> int:
     """Bytes of memory that a file's weights take in float32; for a pickle, a lower bound."""
-    path = Path(path)
+    return _memory_needed(Path(path), str(path))
+
+
+def _memory_needed(path: Path, called: str) -> int:
     try:
         if path.suffix != ".safetensors":
             return path.stat().st_size
         with safetensors.safe_open(path, "pt") as file:
             return sum(4 * prod(file.get_slice(key).get_shape()) for key in file.keys())
     except (OSError, safetensors.SafetensorError) as error:
-        raise WeightsError(_unreadable(path, error)) from error
+        raise WeightsError(_unreadable(path, called, error)) from error
 
 
 def _check_memory(name: str, needed: int | None) -> None:
@@ -102,23 +107,21 @@ def _tensors(found: Any) -> dict[str, Tensor]:
     return state
 
 
-def _unreadable(path: Path, error: Exception) -> str:
+def _unreadable(path: Path, called: str, error: Exception) -> str:
     if not path.is_file():
-        return f"There is no file {path}: check the path."
+        return f"{called} is not there: check the path."
     if isinstance(error, PermissionError):
-        return f"{path} may not be read: ask for permission to read it."
+        return f"{called} may not be read: ask for permission to read it."
     code = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
     if code:
-        return f"{path} holds code ({code[1]}), which is never run: get the weights as safetensors."
-    if Path(constants.HF_HUB_CACHE) in path.parents:  # models--ORG--NAME/snapshots/REVISION/FILE
-        return f"{path} is damaged: delete the folder {path.parents[2]} and load it again."
-    return f"{path} is damaged: delete it and download it again."
+        return f"{called} holds code ({code[1]}), which is never run: get the weights as safetensors."
+    return f"{called} is damaged: delete it and download it again."
 
 
-def _build(name: str, architecture: str, path: Path, **overrides: Any) -> Backbone:
+def _build(name: str, architecture: str, path: Path, called: str, **overrides: Any) -> Backbone:
     model, _ = _variant(architecture)
-    _check_memory(name, memory_needed(path))
-    state = read(path)
+    _check_memory(name, _memory_needed(path, called))
+    state = _read(path, called)
     try:
         state = model.adapt(state)
         built = create_from(architecture, state, **overrides)
@@ -139,7 +142,8 @@ def _misfit(architecture: str, state: dict[str, Tensor], overrides: dict[str, An
             built = create(architecture)
     asked = built.state_dict()
     reshaped = {k for k in asked if k in state and asked[k].shape != state[k].shape}
-    rest = built.load_state_dict({k: v for k, v in state.items() if k not in reshaped}, strict=False, assign=True)
+    named = {k: asked.get(k, v) for k, v in state.items() if k not in reshaped}  # only the names matter here
+    rest = built.load_state_dict(named, strict=False, assign=True)
     missing, unexpected = [k for k in rest.missing_keys if k not in reshaped], rest.unexpected_keys
     if missing:
         first = f"it lacks {missing[0]}"

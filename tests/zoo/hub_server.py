@@ -2,7 +2,7 @@
 
 It answers HEAD and GET of /ORG/NAME/resolve/main/FILE as the Hub does (revision, etag and size in headers, a redirect
 to the host that stores the bytes, error codes), and serves byte ranges and any file under /files. It can be set to be
-gated, to fail, and to drop the connection in the middle of a file.
+gated, to fail, to drop the connection in the middle of a file, and to answer like a network that wants a sign-in first.
 """
 
 import hashlib
@@ -36,7 +36,10 @@ class Hub(ThreadingHTTPServer):
         self.status: dict[str, int] = {}  # repository -> the error that it answers with
         self.xet: set[str] = set()  # repositories whose files are in xet storage
         self.hang_ups = 0  # how many more times to drop the connection after half of the requested bytes
+        self.instead = b""  # sent instead of a repository's file, whatever was announced
+        self.portal = b""  # a page that a captive portal sends instead of every file's bytes
         self.asked: list[tuple[str, str, str | None]] = []  # method, path, Range
+        self.tokens: list[tuple[str, str]] = []  # path and the token that came with it
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -59,10 +62,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bool) -> None:
         hub = self.hub
         hub.asked.append((self.command, self.path, self.headers.get("Range")))
+        if token := self.headers.get("Authorization"):
+            hub.tokens.append((self.path, token))
+        if hub.portal:
+            return self._send(hub.portal, body, "text/html")
         if found := re.fullmatch(r"/files/(.+)", self.path):
             data = hub.files.get(found[1])
         elif found := re.fullmatch(r"/bytes/(.+?/.+?)/(.+)", self.path):  # the storage host asks for no token
-            data = hub.repos[found[1]][found[2]]
+            data = hub.instead or hub.repos[found[1]][found[2]]
         elif found := re.fullmatch(r"/(.+?/.+?)/resolve/main/(.+)", self.path):
             return self._resolve(found[1], found[2])
         else:
@@ -94,11 +101,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse(self, status: int, code: str | None = None, headers: dict[str, str] | None = None) -> None:
         self._headers(status, 0, (headers or {}) | ({"X-Error-Code": code} if code else {}))
 
-    def _send(self, data: bytes, body: bool) -> None:
+    def _send(self, data: bytes, body: bool, kind: str = "application/octet-stream") -> None:
         hub = self.hub
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
         start = int(wanted[1]) if wanted else 0
-        headers = {"Accept-Ranges": "bytes"}
+        headers = {"Accept-Ranges": "bytes", "Content-Type": kind}
         if wanted:
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
         rest = data[start:]

@@ -28,6 +28,8 @@ REPO = "lab/small"
 NOWHERE = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
 ROW = replace(catalogue.checkpoint("resnet18.a1_in1k"), name=f"{ARCHITECTURE}.lab", source=REPO, num_classes=7)
 FILE = save(STATE)
+DOWNLOAD = sys.modules["zoo.download"]  # zoo.download itself is the function
+PORTAL = b"<html><body>Welcome to the station's network. Please sign in.</body></html>"
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,7 @@ def server():
 def hub(server, tmp_path):
     server.repos, server.files = {REPO: {"model.safetensors": FILE}}, {}
     server.gated, server.status, server.xet, server.hang_ups, server.asked = set(), {}, set(), 0, []
+    server.instead, server.portal, server.tokens = b"", b"", []
     with client_of(server.url, tmp_path / "home") as patch:
         server.patch = patch
         yield server
@@ -247,15 +250,60 @@ def test_the_offline_switch_also_holds_outside_the_hub(hub):
     assert hub.asked == []
 
 
-def test_a_damaged_file_in_the_cache_says_which_folder_to_delete(hub):
+@pytest.mark.parametrize("changed", [FILE[:5000], FILE[:-4] + b"\0\0\0\0", PORTAL])
+def test_a_file_in_the_cache_that_is_not_the_published_one_is_deleted_and_fetched_anew(hub, changed):
     path = zoo.download(ROW)
-    path.resolve().write_bytes(FILE[:5000])
-    folder = path.parents[2]
-    assert str(folder) in sentence(weights.load, ROW)
-    for file in folder.rglob("*"):
-        if file.is_file() or file.is_symlink():
-            file.unlink()
+    path.resolve().write_bytes(changed)
+    assert "SHA-256 differs) and has been deleted: load it again" in sentence(weights.load, ROW)
+    assert not zoo.is_local(ROW)
+    assert same(weights.load(ROW).state_dict(), STATE)
+
+
+def test_a_file_in_the_cache_is_read_for_its_digest_once_until_it_changes(hub):
+    path, read = zoo.download(ROW).resolve(), []
+    hub.patch.setattr(DOWNLOAD, "_sha256", lambda file: read.append(file) or hashlib.sha256(FILE).hexdigest())
     weights.load(ROW)
+    assert read == []  # it was read when it was fetched
+    os.utime(path, (1, 1))
+    weights.load(ROW)
+    weights.load(ROW)
+    assert read == [path]
+
+
+def test_what_a_network_sends_that_wants_a_sign_in_first_is_not_kept(hub):
+    hub.files["small.pth"] = FILE
+    row = replace(ROW, source=f"{hub.url}/files/small.pth")
+    hub.portal = PORTAL
+    assert "gives a web page instead of a file" in sentence(weights.load, ROW)
+    assert "gives a web page instead of a file" in sentence(weights.load, row)
+    hub.patch.setattr(DOWNLOAD, "remote", lambda row: (row.source.rpartition("/")[2], None))  # it came in between
+    assert "gives a web page instead of a file" in sentence(zoo.download, row)
+    assert not zoo.is_local(ROW) and not zoo.is_local(row)
+    hub.portal = b""
+    assert zoo.download(row).read_bytes() == FILE
+
+
+def test_a_page_sent_instead_of_the_file_that_the_hub_announced_is_not_kept(hub):
+    hub.instead = (PORTAL * len(FILE))[: len(FILE)]
+    assert "SHA-256 differs) and has been deleted" in sentence(weights.load, ROW)
+    assert not zoo.is_local(ROW)
+    hub.instead = b""
+    assert same(weights.load(ROW).state_dict(), STATE)
+
+
+def test_the_token_is_not_sent_to_the_host_that_stores_the_bytes(hub):
+    hub.patch.setenv("HF_TOKEN", TOKEN)
+    zoo.download(ROW)
+    paths = [path for path, _ in hub.tokens]
+    assert any("/resolve/" in path for path in paths)
+    assert not any(path.startswith("/bytes/") for path in paths)
+    assert any(path.startswith("/bytes/") for _, path, _ in hub.asked)
+
+
+@pytest.mark.parametrize("key", ["conv1.weight", "bn1.running_mean"])
+def test_weights_that_are_whole_numbers_are_refused(hub, key):
+    hub.repos[REPO]["model.safetensors"] = save(STATE | {key: STATE[key].int()})
+    assert f"{key} is int32, and weights are floating-point numbers" in sentence(weights.load, ROW)
 
 
 @pytest.mark.parametrize(("architecture", "size"), [("vit_tiny_patch16_224", 160), ("mixer_s32_224", 96)])
@@ -291,7 +339,7 @@ def test_a_bundled_file_is_checked(hub, tmp_path, monkeypatch):
     changed[-1000] ^= 1
     row.file.write_bytes(changed)
     load_file(row.file)  # safetensors itself finds nothing wrong
-    assert f"{row.file} is not the file that SHA256SUMS" in sentence(weights.load, row)
+    assert f"The file of {row.name} is not the one that SHA256SUMS" in sentence(weights.load, row)
     sums.unlink()
     assert "SHA256SUMS" in sentence(weights.load, row)
     assert hub.asked == []

@@ -58,7 +58,7 @@ def test_damaged_files_are_named(tmp_path, suffix):
         path.write_bytes(spoilt)
         assert f"{path} is damaged" in sentence(weights.read, path)
         assert sentence(weights.load_file, path, ARCHITECTURE)
-    assert f"There is no file {tmp_path / 'none'}" in sentence(weights.read, tmp_path / "none")
+    assert f"{tmp_path / 'none'} is not there" in sentence(weights.read, tmp_path / "none")
 
 
 def test_what_does_not_fit_is_counted(tmp_path):

@@ -128,7 +128,7 @@ class Eva(ViT):
         dtype = torch.promote_types(x.dtype, torch.float32)
         if self.rope is not None:
             return self.rope(grid, dtype)
-        if self.rotary is None or self.rotary == "learned":
+        if self.rotary is None or isinstance(self.rotary, str):
             return [None] * len(self.blocks)
         return [rotary_turns(self.rotary, grid, self.head_dim, dtype, x.device)] * len(self.blocks)
 

@@ -1,10 +1,10 @@
 """From an image to tokens: patches and their positions."""
 
-from functools import cache
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from zoo.layers.kept import kept
 
 
 class PatchEmbed(nn.Module):
@@ -73,8 +73,7 @@ def resize_kernel(kernel: Tensor, patch: int) -> Tensor:
     return resized.unflatten(2, (patch, patch)).to(kernel.dtype)
 
 
-@cache
-@torch.inference_mode(False)  # an inference tensor, once cached, could never serve a training step
+@kept(None)
 def _inverse_of_resize(old: int, new: int) -> Tensor:
     """(old * old, new * new)."""
     basis = torch.eye(old * old, device="cpu").view(-1, 1, old, old)

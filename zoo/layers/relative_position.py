@@ -5,19 +5,19 @@ arXiv:2103.14030). A class token has no position: three more rows, at the table'
 reads it, and for itself (Bao et al. 2021, BEiT, arXiv:2106.08254).
 """
 
-from functools import lru_cache
 from math import isqrt
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo.layers.kept import kept
+
 GROWTH = 1.01, 1.5  # of the step from one offset of a resized table to the next: least and most
 HALVINGS = 19  # of that span in search of the growth, as in the reference: one more would move every offset
 
 
-@lru_cache(maxsize=8)
-@torch.inference_mode(False)  # an inference tensor, once cached, could never serve a training step
+@kept(8)
 def offsets(height: int, width: int, device: torch.device, class_token: bool = False) -> Tensor:
     """The row of the table for each query and key of a grid. (N, N), tokens by rows, the class token first."""
     y = torch.arange(height, device=device).repeat_interleave(width)
@@ -74,8 +74,7 @@ def _growth(steps: int, reach: int) -> float:
     return growth
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
+@kept(64)
 def _between(side: int, n: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """For each new offset along an axis: the known ones before and after it, (2n - 1,), and its share of the gap."""
     steps = _growth(side - 1, n - 1) ** torch.arange(side - 1, dtype=torch.float64, device="cpu")

@@ -9,13 +9,13 @@ as the class token, are not rotated.
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.layers.kept import kept
 from zoo.probe import Grid
 
 
@@ -102,8 +102,7 @@ class MixedRotary(nn.Module):
         return [_neighbour_turns(_skip_prefix(angles, grid), dtype) for angles in x * per_column + y * per_row]
 
 
-@lru_cache(maxsize=16)
-@torch.inference_mode(False)  # an inference tensor, once cached, could never serve a training step
+@kept(16)
 def rotary_turns(
     rotary: AxialRotary | CentredRotary, grid: Grid, dim: int, dtype: torch.dtype, device: torch.device
 ) -> Turns:

@@ -5,12 +5,12 @@ is no longer than a window, the window shrinks to it and does not shift.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo.layers.kept import kept
 from zoo.probe import Geometry, Grid
 
 MASKED = -100.0  # added to the score of two tokens that are neighbours only because the grid was rolled
@@ -43,8 +43,7 @@ class Windows:
         return Geometry(self.index, self.index, self.grid, self.grid)
 
 
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)  # an inference tensor, once cached, could never serve a training step
+@kept(32)
 def windows(height: int, width: int, side: int, shifted: bool, device: torch.device) -> Windows:
     """Cut a grid of height x width tokens into windows of side x side; `shifted` by half a window, cyclically."""
     h, w = min(height, side), min(width, side)

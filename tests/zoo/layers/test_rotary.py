@@ -82,12 +82,11 @@ def test_both_orders_of_channels_turn_alike():
 
 @pytest.mark.parametrize("rotary", [AxialRotary(), CentredRotary()])
 def test_turns_made_in_inference_mode_serve_training_and_half_precision(rotary):
-    rotary_turns.cache_clear()
-    place = GRID, DIM, torch.float32, torch.device("cpu")
+    place = GRID, 3 * DIM, torch.float32, torch.device("cpu")  # no other test has this dimension
     with torch.inference_mode():
         turns = rotary_turns(rotary, *place)
     assert rotary_turns(rotary, *place) is turns
-    x = torch.randn(1, GRID.tokens, 1, DIM, requires_grad=True)
+    x = torch.randn(1, GRID.tokens, 1, 3 * DIM, requires_grad=True)
     y = turns.turn(x)
     y.pow(2).sum().backward()
     torch.testing.assert_close(x.grad, 2 * x)  # a turn keeps lengths
