@@ -26,9 +26,8 @@ from explain.relevance import explain_chefer, explain_legrad
 from explain.result import (
     Explanation as Explanation,
     ExplanationError as ExplanationError,
-    Progress as Progress,
-    silent as silent,
 )
+from explain.steps import Progress as Progress, silent as silent
 from zoo.base import Backbone
 
 Obstacle = Callable[[Backbone], str | None]
@@ -40,6 +39,8 @@ class Method:
 
     key: str
     title: str
+    group: str  # one of GROUPS
+    shows: str  # what a person sees in the map, in one line
     by_class: bool  # the map depends on a class
     cost: str  # in forward passes, in words
     run: Callable[..., Explanation]
@@ -105,50 +106,85 @@ def needs_relu(model: Backbone) -> str | None:
     return needs_classes(model) or (reason if other else None)
 
 
-def cam(key: str, title: str) -> Method:
-    return Method(key, title, True, "about 1.1 forwards", partial(explain_cam, method=key), needs_classes)
+GROUPS = "Class maps", "Attention", "Pixels", "Perturbation", "Features"
+ONE, THREE = "about 1.1 forwards", "about 3 forwards"
 
 
-def quick(key: str, title: str, run: Callable[..., Explanation], obstacle: Obstacle = needs_classes) -> Method:
-    return Method(key, title, True, "about 3 forwards", run, obstacle)
+def cam(key: str, title: str, shows: str) -> Method:
+    return Method(key, title, "Class maps", shows, True, ONE, partial(explain_cam, method=key), needs_classes)
 
 
-def slow(key: str, title: str, cost: str, run: Callable[..., Explanation]) -> Method:
-    return Method(key, title, True, cost, run, needs_classes, slow=True)
+def reading(
+    key: str,
+    title: str,
+    shows: str,
+    cost: str,
+    run: Callable[..., Explanation],
+    obstacle: Obstacle,
+    by_class: bool = True,
+) -> Method:
+    return Method(key, title, "Attention", shows, by_class, cost, run, obstacle)
 
 
-def classless(key: str, title: str, cost: str, run: Callable[..., Explanation], obstacle: Obstacle = always) -> Method:
-    return Method(key, title, False, cost, run, obstacle)
+def pixels(
+    key: str, title: str, shows: str, run: Callable[..., Explanation], obstacle: Obstacle = needs_classes
+) -> Method:
+    return Method(key, title, "Pixels", shows, True, THREE, run, obstacle)
+
+
+def slow(key: str, title: str, group: str, shows: str, cost: str, run: Callable[..., Explanation]) -> Method:
+    return Method(key, title, group, shows, True, cost, run, needs_classes, slow=True)
+
+
+def features(key: str, title: str, shows: str, cost: str, run: Callable[..., Explanation]) -> Method:
+    return Method(key, title, "Features", shows, False, cost, run, always)
 
 
 METHODS = {
     method.key: method
     for method in (
-        cam("grad_cam", "Grad-CAM"),
-        cam("hires_cam", "HiResCAM"),
-        cam("grad_cam_plus_plus", "Grad-CAM++"),
-        cam("layer_cam", "LayerCAM"),
-        cam("xgrad_cam", "XGrad-CAM"),
-        slow("score_cam", "Score-CAM", "a forward a channel", explain_score_cam),
-        classless("eigen_cam", "Eigen-CAM", "about 1.1 forwards", explain_eigen_cam),
-        classless("attention", "Attention", "about 2 forwards", explain_attention, needs_attention),
-        classless("rollout", "Attention rollout", "about 1.1 forwards", explain_rollout, needs_rollout),
-        quick("chefer", "Chefer's relevance", explain_chefer, needs_classes_and_rollout),
-        quick("legrad", "LeGrad", explain_legrad, needs_equal_layers),
-        quick("saliency", "Saliency", explain_saliency),
-        quick("conservative", "Conservative relevance", explain_conservative, needs_classes_and_attention),
-        quick("input_x_gradient", "Input x gradient", explain_input_x_gradient),
-        slow("integrated_gradients", "Integrated gradients", "about 100 forwards", explain_integrated_gradients),
-        slow("smooth_grad", "SmoothGrad", "about 50 forwards", explain_smooth_grad),
-        slow("gradient_shap", "Gradient SHAP", "about 50 forwards", explain_gradient_shap),
-        quick("guided_backprop", "Guided backprop", explain_guided_backprop, needs_relu),
-        slow("occlusion", "Occlusion", "about 180 forwards", explain_occlusion),
-        slow("ablation", "Ablation of a grid", "197 forwards", explain_ablation),
-        classless("pca", "Patch features (PCA)", "about 1.1 forwards", explain_pca),
-        classless("similarity", "Patches alike (cosine)", "about 1 forward", explain_similarity),
-        classless("influence", "Effective receptive field", "about 3 forwards", explain_influence),
+        cam("grad_cam", "Grad-CAM", "Which regions raised the score of the class"),
+        cam("hires_cam", "HiResCAM", "The same, weighted place by place: it differs where the head reads places apart"),
+        cam("grad_cam_plus_plus", "Grad-CAM++", "Regions with features that raise the score, small ones included"),
+        cam("layer_cam", "LayerCAM", "Places with features that raise the score there; finer at early layers"),
+        cam("xgrad_cam", "XGrad-CAM", "Regions as in Grad-CAM, each feature weighted where it is strong"),
+        slow("score_cam", "Score-CAM", "Class maps", "Regions whose features alone keep the score up; no gradients",
+             "a forward a channel", explain_score_cam),
+        reading("attention", "Attention", "What one layer read to make its output, whatever the class",
+                "about 2 forwards", explain_attention, needs_attention, by_class=False),
+        reading("rollout", "Attention rollout", "What all layers together read, from the head back to the image",
+                ONE, explain_rollout, needs_rollout, by_class=False),
+        reading("chefer", "Chefer's relevance", "What all layers read in favour of the class",
+                THREE, explain_chefer, needs_classes_and_rollout),
+        reading("legrad", "LeGrad", "Where more attention, in any layer, would raise the score of the class",
+                THREE, explain_legrad, needs_equal_layers),
+        pixels("saliency", "Saliency", "Pixels whose slightest change moves the score most", explain_saliency),
+        pixels("conservative", "Conservative relevance", "Each pixel's part in the score, with attention held fixed",
+               explain_conservative, needs_classes_and_attention),
+        pixels("input_x_gradient", "Input x gradient", "Each pixel's part in the score, if the model were linear",
+               explain_input_x_gradient),
+        slow("integrated_gradients", "Integrated gradients", "Pixels",
+             "What each pixel added to the score on the way from plain grey", "about 100 forwards",
+             explain_integrated_gradients),
+        slow("smooth_grad", "SmoothGrad", "Pixels", "Saliency, averaged over noisy copies of the photo",
+             "about 50 forwards", explain_smooth_grad),
+        slow("gradient_shap", "Gradient SHAP", "Pixels", "What each pixel added, on the way from many plain colours",
+             "about 50 forwards", explain_gradient_shap),
+        pixels("guided_backprop", "Guided backprop", "Edges, whatever the weights: for comparison only",
+               explain_guided_backprop, needs_relu),
+        slow("occlusion", "Occlusion", "Perturbation", "How far the score drops when a grey window hides a place",
+             "about 180 forwards", explain_occlusion),
+        slow("ablation", "Ablation of a grid", "Perturbation", "How far the score drops without each cell of a grid",
+             "197 forwards", explain_ablation),
+        features("eigen_cam", "Eigen-CAM", "Where the strongest pattern of the features is, whatever the class",
+                 ONE, explain_eigen_cam),
+        features("pca", "Patch features (PCA)", "Places with like features in like colours", ONE, explain_pca),
+        features("similarity", "Patches alike (cosine)", "Places with features like those of the place that you click",
+                 "about 1 forward", explain_similarity),
+        features("influence", "Effective receptive field", "Pixels that the features of the place you click depend on",
+                 THREE, explain_influence),
     )
-}
+}  # fmt: skip
 
 
 def available(model: Backbone) -> list[Availability]:

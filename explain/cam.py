@@ -12,12 +12,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from explain.result import Explanation, ExplanationError, Progress, silent
+from explain.result import Explanation, ExplanationError
+from explain.steps import Progress, at_once, silent
 from explain.taps import find_tap
 from zoo.base import Backbone
 from zoo.probe import frozen_norm, probe
 
-SCORE_CAM_BATCH = 32  # masked images in one forward: limits memory and does not affect the result
+AVERAGED = "mean", "norm_mean", "mean_norm"  # readouts that have the same gradient at every place of the tap "cam"
+HARDLY_BY_CLASS = "layer_cam", "grad_cam_plus_plus"  # there
+LIKE_OTHER_CLASSES = (
+    "The head of this model averages all places. There this method leaves out what is evidence against the class, so "
+    "its maps of different classes are much alike: Grad-CAM tells classes apart better."
+)
+UNCENTRED = (
+    "Eigen-CAM takes the activations as they are, as its paper does; programs that subtract their mean draw other maps."
+)
 
 
 def grad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
@@ -128,6 +137,8 @@ def explain_cam(
     figures = score.detach().float().tolist()
     result = Explanation(raw.cpu(), method, tap, targets, contrast, figures, cells=place.cells)
     result.warn_if_empty((a.abs().mean() * g.abs().mean() * a.shape[1]).item())
+    if method in HARDLY_BY_CLASS and tap == "cam" and model.readout in AVERAGED:
+        result.notes.append(LIKE_OTHER_CLASSES)
     return result
 
 
@@ -140,6 +151,7 @@ def explain_eigen_cam(model: Backbone, x: Tensor, tap: str = "cam") -> Explanati
     a = place.as_map()
     result = Explanation(eigen_cam(a).cpu(), "eigen_cam", tap, cells=place.cells)
     result.warn_if_empty(a.abs().mean().item())
+    result.notes.append(UNCENTRED)
     return result
 
 
@@ -156,24 +168,26 @@ def explain_score_cam(
 
     x (B, 3, H, W) -> maps (B, h, w). It needs no gradient, but one forward per channel of the tap.
     """
-    with probe(model, x, taps={tap}) as seen:
-        logits = model(x)
-    place = find_tap(seen.taps, tap)
-    a = place.as_map()
-    targets = pick_targets(logits, target)
-    steps = -(-a.shape[1] // SCORE_CAM_BATCH)
+    logits, places = [], []
+    for part in x.split(at_once(x)):
+        progress(0, 0)
+        with probe(model, part, taps={tap}) as seen:
+            logits.append(model(part))
+        places.append(find_tap(seen.taps, tap))
+    a = torch.cat([place.as_map() for place in places])
+    targets = pick_targets(torch.cat(logits), target)
     maps = []
     for i, (image, channels) in enumerate(zip(x, a, strict=True)):
-        low, high = channels.amin((1, 2), keepdim=True), channels.amax((1, 2), keepdim=True)
-        masks = (channels - low) / _nonzero(high - low)  # (C, h, w), from 0 to 1
         found = []
-        for step, part in enumerate(masks.split(SCORE_CAM_BATCH)):
-            progress(i * steps + step, len(x) * steps)
-            part = F.interpolate(part[:, None], x.shape[2:], mode="bilinear")
-            found.append(scores(model(image * part), [targets[i]] * len(part), contrast))
+        for part in channels.split(at_once(x)):
+            progress(i * len(channels) + sum(map(len, found)), a.shape[0] * a.shape[1])
+            large = F.interpolate(part[:, None], x.shape[2:], mode="bilinear")  # (n, 1, H, W)
+            low, high = large.amin((2, 3), keepdim=True), large.amax((2, 3), keepdim=True)
+            masks = (large - low) / _nonzero(high - low)  # from 0 to 1, only now: enlarging lowers the peaks
+            found.append(scores(model(image * masks), [targets[i]] * len(masks), contrast))
         weight = torch.cat(found).softmax(0)
         maps.append((weight[:, None, None] * channels).sum(0))
-    score = scores(logits, targets, contrast).float().tolist()
-    result = Explanation(torch.stack(maps).cpu(), "score_cam", tap, targets, contrast, score, cells=place.cells)
+    score = scores(torch.cat(logits), targets, contrast).float().tolist()
+    result = Explanation(torch.stack(maps).cpu(), "score_cam", tap, targets, contrast, score, cells=places[0].cells)
     result.warn_if_empty(a.abs().mean().item())
     return result

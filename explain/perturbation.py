@@ -10,10 +10,9 @@ from captum.attr import FeatureAblation, Occlusion
 from torch import Tensor
 
 from explain.pixels import Scorer, Target
-from explain.result import Explanation, Progress, silent
+from explain.result import Explanation
+from explain.steps import Progress, at_once, silent
 from zoo.base import Backbone
-
-BATCH = 16  # perturbed images in one forward
 
 
 def _counted(score: Scorer, i: int, each: int, progress: Progress) -> Callable[[Tensor], Tensor]:
@@ -43,7 +42,7 @@ def explain_occlusion(
     A pixel gets the mean drop over the windows that cover it. `window` is the window's side in pixels, by default a
     seventh of the image's shorter side; the window moves by half of it.
     """
-    score = Scorer(model, x, target, contrast)
+    score = Scorer(model, x, target, contrast, progress)
     side = window or max(2, min(x.shape[2:]) // 7)
     step = max(1, side // 2)
     places = 1
@@ -52,7 +51,7 @@ def explain_occlusion(
     raw = []
     for i in range(len(x)):
         occlusion = Occlusion(_counted(score, i, places, progress))
-        found = occlusion.attribute(x[i : i + 1], (3, side, side), (3, step, step), perturbations_per_eval=BATCH)
+        found = occlusion.attribute(x[i : i + 1], (3, side, side), (3, step, step), perturbations_per_eval=at_once(x))
         raw.append(found[0, 0])  # the same for each colour
     return score.explanation(raw, "occlusion", f"window of {side} pixels, steps of {step}")
 
@@ -67,7 +66,7 @@ def explain_ablation(
     progress: Progress = silent,
 ) -> Explanation:
     """Replace one cell of a grid at a time by mean grey. x (B, 3, H, W) -> (B, cells, cells)."""
-    score = Scorer(model, x, target, contrast)
+    score = Scorer(model, x, target, contrast, progress)
     height, width = x.shape[2:]
     rows = torch.arange(height, device=x.device) * cells // height
     cols = torch.arange(width, device=x.device) * cells // width
@@ -75,7 +74,7 @@ def explain_ablation(
     raw = []
     for i in range(len(x)):
         ablation = FeatureAblation(_counted(score, i, cells**2, progress))
-        found = ablation.attribute(x[i : i + 1], feature_mask=mask, perturbations_per_eval=BATCH)[0, 0]
+        found = ablation.attribute(x[i : i + 1], feature_mask=mask, perturbations_per_eval=at_once(x))[0, 0]
         centres = ((2 * torch.arange(cells, device=x.device) + 1) * side // (2 * cells) for side in (height, width))
         down, across = centres
         raw.append(found[down][:, across])

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from explain.cam import pick_targets, scores
-from explain.result import Explanation, ExplanationError, Progress, silent
+from explain.result import Explanation, ExplanationError
+from explain.steps import Progress, at_once, forward, silent
 from zoo.base import Backbone
 from zoo.probe import frozen_attention, frozen_norm
 
-BATCH = 5  # images in one forward and backward: larger batches need more memory and, on a CPU, more time per image
 NOISE = 0.15  # of the image's range (Smilkov et al. 2017, section 3.2)
 Target = int | list[int] | None
 Baseline = Literal["grey", "blur"] | Tensor
@@ -27,10 +27,9 @@ Baseline = Literal["grey", "blur"] | Tensor
 class Scorer:
     """The score to explain, and its gradient, for the classes picked for images x."""
 
-    def __init__(self, model: Backbone, x: Tensor, target: Target, contrast: int | None):
+    def __init__(self, model: Backbone, x: Tensor, target: Target, contrast: int | None, progress: Progress = silent):
         self.model, self.contrast = model, contrast
-        with torch.inference_mode():
-            logits = model(x)
+        logits = forward(model, x, progress)
         self.targets = pick_targets(logits, target)
         self.score = scores(logits, self.targets, contrast).float().tolist()
 
@@ -112,7 +111,7 @@ def explain_integrated_gradients(
     Integrated at Gauss-Legendre points: with the trapezoid rule of some implementations, the values do not add up to
     the change in score. The notes report the gap that remains.
     """
-    score = Scorer(model, x, target, contrast)
+    score = Scorer(model, x, target, contrast, progress)
     points, weights = (torch.from_numpy(v).to(x) for v in np.polynomial.legendre.leggauss(steps))
     shares, weights = (points + 1) / 2, weights / 2
     start = make_baseline(x, baseline)
@@ -120,9 +119,9 @@ def explain_integrated_gradients(
     for i in range(len(x)):
         way = x[i] - start[i]
         total = torch.zeros_like(way)
-        for first in range(0, steps, BATCH):
+        for first in range(0, steps, at_once(x)):
             progress(i * steps + first, len(x) * steps)
-            part = slice(first, first + BATCH)
+            part = slice(first, first + at_once(x))
             gradient = score.gradient(start[i] + shares[part, None, None, None] * way, i)
             total += torch.einsum("n,nchw->chw", weights[part], gradient)
         raw.append((way * total).sum(0))
@@ -146,9 +145,9 @@ def _sampled(
     for i in range(len(x)):
         generator = torch.Generator().manual_seed(seed)
         total = torch.zeros_like(x[i])
-        for first in range(0, samples, BATCH):
+        for first in range(0, samples, at_once(x)):
             progress(i * samples + first, len(x) * samples)
-            many = x[i].expand(min(BATCH, samples - first), -1, -1, -1)
+            many = x[i].expand(min(at_once(x), samples - first), -1, -1, -1)
             total += value(many, i, generator).sum(0)
         means.append(total / samples)
     return means
@@ -164,7 +163,7 @@ def explain_smooth_grad(
     progress: Progress = silent,
 ) -> Explanation:
     """Saliency of the mean gradient over noisy copies (Smilkov et al. 2017, arXiv:1706.03825). -> (B, H, W)."""
-    score = Scorer(model, x, target, contrast)
+    score = Scorer(model, x, target, contrast, progress)
 
     def value(many: Tensor, i: int, generator: torch.Generator) -> Tensor:
         noise = torch.randn(many.shape, generator=generator, dtype=x.dtype).to(x.device)
@@ -187,13 +186,13 @@ def explain_gradient_shap(
 
     Each sample lies at a random point of the path from a random plain colour within the image's own range.
     """
-    score = Scorer(model, x, target, contrast)
+    score = Scorer(model, x, target, contrast, progress)
 
     def value(many: Tensor, i: int, generator: torch.Generator) -> Tensor:
         low, high = x[i].amin((1, 2)), x[i].amax((1, 2))
-        colour = torch.rand(len(many), 3, generator=generator, dtype=x.dtype).to(x.device)
-        start = (low + colour * (high - low))[:, :, None, None]
-        share = torch.rand(len(many), 1, 1, 1, generator=generator, dtype=x.dtype).to(x.device)
+        drawn = torch.rand(len(many), 4, generator=generator, dtype=x.dtype).to(x.device)  # a colour, and a share
+        start = (low + drawn[:, :3] * (high - low))[:, :, None, None]
+        share = drawn[:, 3, None, None, None]
         return (many - start) * score.gradient(start + share * (many - start), i)
 
     raw = [mean.sum(0) for mean in _sampled(score, x, samples, seed, progress, value)]

@@ -97,6 +97,6 @@ def _see_through(image: Image.Image, outside: np.ndarray) -> Image.Image:
 
 def overlay(photo: Image.Image, layer: Image.Image, opacity: float) -> Image.Image:
     """Blend a layer over a photo of the same size. Opacity from 0 to 1. -> RGB."""
-    faded = layer.copy()
-    faded.putalpha(layer.getchannel("A").point([round(alpha * opacity) for alpha in range(256)]))
+    faded = layer.convert("RGBA")  # a copy; a layer that hides nothing may come without alpha
+    faded.putalpha(faded.getchannel("A").point([round(alpha * opacity) for alpha in range(256)]))
     return Image.alpha_composite(photo.convert("RGBA"), faded).convert("RGB")

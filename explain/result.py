@@ -1,18 +1,11 @@
 """The result of every method: raw signed values on the grid where they were computed, and how they were made."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from zoo.cells import Cells
-
-Progress = Callable[[int, int], None]  # called with the steps done and the total; an exception from it ends the work
-
-
-def silent(done: int, total: int) -> None:
-    """Report nothing."""
 
 
 class ExplanationError(ValueError):

@@ -63,14 +63,34 @@ def test_score_cam_is_the_papers_loop():
     rises = []
     with torch.inference_mode():
         for channel in a:
-            mask = (channel - channel.min()) / ((channel.max() - channel.min()).item() or 1)
-            mask = F.interpolate(mask[None, None], x.shape[2:], mode="bilinear")
+            large = F.interpolate(channel[None, None], x.shape[2:], mode="bilinear")
+            mask = (large - large.min()) / ((large.max() - large.min()).item() or 1)
             rises.append(model(x * mask)[0, 4] - model(torch.zeros_like(x))[0, 4])
     weight = torch.stack(rises).softmax(0)
     told = []
     found = explain.explain(model, x, "score_cam", target=4, progress=lambda done, total: told.append((done, total)))
     torch.testing.assert_close(found.raw[0], (weight[:, None, None] * a).sum(0), rtol=1e-9, atol=1e-12)
-    assert told == [(0, 2), (1, 2)]  # 64 channels
+    assert told == [(0, 0)] + [(channel, 64) for channel in range(64)]
+
+
+@pytest.mark.parametrize("method", ["layer_cam", "grad_cam_plus_plus"])
+def test_a_note_says_where_a_map_hardly_depends_on_the_class(method):
+    def noted(name, method, **where):
+        return any(
+            "Grad-CAM tells classes apart" in n
+            for n in explain.explain(build(name), noise(name), method, **where).notes
+        )
+
+    assert noted("resnet32_cifar", method)  # mean -> fc
+    assert noted("convnext_cifar", method)  # mean -> norm -> fc
+    assert not noted("resnet32_cifar", method, tap="stage1")
+    assert not noted("vit_cifar", method)  # reads a class token
+    assert not noted("resnet32_cifar", "grad_cam")
+
+
+def test_a_note_says_that_eigen_cam_is_not_centred():
+    notes = explain.explain(build("resnet32_cifar"), noise("resnet32_cifar"), "eigen_cam").notes
+    assert any("subtract their mean" in note for note in notes)
 
 
 def test_an_exception_from_progress_ends_score_cam():

@@ -1,12 +1,14 @@
 """Maps against what arithmetic demands: identities, sums and geometry; and the model is not changed."""
 
 import threading
+from itertools import groupby
 
 import numpy as np
 import pytest
 import torch
 
 import explain
+from explain.api import GROUPS
 from explain.attention import carry, readout_mass
 from explain.cam import grad_cam, hires_cam
 from explain.features import principal_components
@@ -159,6 +161,15 @@ def test_a_change_in_one_place_of_the_image_shows_in_that_place_of_the_tap(name)
 
 def test_every_method_says_what_it_costs():
     assert all(m.cost.endswith(("forward", "forwards", "channel")) for m in explain.METHODS.values())
+
+
+def test_every_method_says_in_one_line_what_it_shows_and_groups_stand_together():
+    methods = list(explain.METHODS.values())
+    assert [group for group, _ in groupby(methods, key=lambda method: method.group)] == list(GROUPS)
+    for method in methods:
+        assert 20 < len(method.shows) <= 80, method.title
+        assert not method.shows.endswith("."), method.title
+    assert len({method.shows for method in methods}) == len(methods)
 
 
 def test_principal_components_are_numpys_and_their_sign_is_fixed():

@@ -8,6 +8,7 @@ import torch
 import explain
 import zoo
 from explain import faithfulness
+from explain.steps import forward
 from tools.real_photos import CHECKPOINT, path
 
 ANIMALS = {
@@ -48,7 +49,7 @@ def share(seeing: zoo.Backbone, animal: str, quarter: int) -> float:
 
 @pytest.mark.parametrize("animal", ANIMALS)
 def test_grad_cam_points_at_the_animal_and_with_shuffled_weights_it_does_not(animal):
-    assert faithfulness.first_guesses(model(), image(animal)[None]) == [ANIMALS[animal]]
+    assert forward(model(), image(animal)[None]).argmax(1).tolist() == [ANIMALS[animal]]
     assert min(share(model(), animal, quarter) for quarter in range(4)) > 0.6
     assert sum(share(shuffled(), animal, quarter) for quarter in range(4)) / 4 < 0.4
 

@@ -63,6 +63,12 @@ def test_a_layer_does_not_change_the_photo_outside_the_crop():
     assert overlay(photo, layer(np.ones((2, 2)), *where), opacity=0.0).getpixel((3, 2)) == (10, 20, 30)
 
 
+def test_a_layer_that_hides_nothing_may_come_without_alpha():
+    """WebP stores none where the model saw the whole photo."""
+    photo, over = Image.new("RGB", (8, 4), (0, 0, 200)), Image.new("RGB", (8, 4), (200, 0, 0))
+    assert overlay(photo, over, opacity=0.5).getpixel((3, 2)) == (100, 0, 100)
+
+
 def test_a_common_scale_ends_at_the_largest_value_of_all_maps():
     maps = [np.array([[1.0, -9.0]]), np.array([[4.0, 2.0]])]
     assert common_top(maps) == 4
