@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 from engine.latency import Timing as Timing
+from engine.schedule import Priority
 from explain import METHODS
 from explain.faithfulness import Evaluation as Evaluation
 
@@ -49,7 +50,7 @@ class Request:
     """What to do with photos. Classes are as a person types them; blank means each photo's first guess."""
 
     model: str
-    method: str = "grad_cam"
+    method: str = "grad_cam"  # blank for no explanation
     target: str = ""
     contrast: str = ""
     layer: str = ""  # number of an attention layer, or name of a tap; blank for the last, or for where the head reads
@@ -66,15 +67,16 @@ class Job:
     kind: Literal["look", "evaluate", "time"]
     request: Request
     photos: tuple[Photo, ...] = ()
-    seconds: float | None = (
-        None  # how long to measure; None for a short time, or for a timing of the last hour if there is one
-    )
+    seconds: float | None = None  # how long to time it; None: when the device is idle, and once for all who ask
+    visitor: str | None = None  # who asks, if that is known: of a visitor's slow jobs, one computes at a time
 
     @property
-    def slow(self) -> bool:
-        """Whether the job lets quick jobs go first between its steps."""
+    def priority(self) -> Priority:
+        """Which other jobs it lets go first."""
+        if self.kind == "time" and self.seconds is None:
+            return Priority.IDLE
         method = METHODS.get(self.request.method)
-        return self.kind != "look" or (method is not None and method.slow)
+        return Priority.SLOW if self.kind != "look" or (method and method.slow) else Priority.QUICK
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,14 @@ class Guess:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """A timing that was kept."""
+
+    timing: Timing
+    age_s: float  # seconds since it was measured
+
+
+@dataclass(frozen=True)
 class Map:
     """Where a model looked in one photo: a drawing, and the values."""
 
@@ -112,7 +122,9 @@ class Map:
     values: np.ndarray  # (h, w), or (3, h, w) for features: signed, not rescaled
     facts: dict[str, Any]  # from explain.export
     target: str | None  # the class that it explains
-    top: float | None  # the value of the last colour
+    place: str  # where in the model it was computed, and its grid: "stage3, 14 x 14"
+    low: float | None  # values of the two ends of the colour scale; None for features
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -121,7 +133,9 @@ class Look:
 
     photo: Encoded  # small enough for the page
     seen: Encoded  # exactly what the model saw
-    guesses: list[Guess]  # best first; empty if the outputs have no names or the weights are random
+    crop: str  # which part of the photo that is, in one line
+    guesses: list[Guess]  # up to 20, best first; empty if the outputs have no names or the weights are random
+    probabilities: np.ndarray | None  # of all classes, float32; None where there are no guesses
     map: Map | None
     asking: Place | None  # the place in the photo that the map asks about
     notes: list[str]
@@ -149,11 +163,17 @@ class Engine(Protocol):
         """
         ...
 
+    def timed(self, name: str) -> Measured | None:
+        """The kept timing of a model; None if it has not been timed yet."""
+        ...
 
-async def answer(engine: Engine, job: Job) -> Answer:
-    """Run a job and ignore its events."""
+
+async def answer(engine: Engine, job: Job, wanted: Callable[[], bool] = lambda: True) -> Answer:
+    """Run a job and ignore its events; it is cancelled as soon as nobody wants its answer any more."""
     async with aclosing(engine.run(job)) as events:
         async for event in events:
             if isinstance(event, Answer):
                 return event
+            if not wanted():
+                break
     raise EngineError("The engine gave no answer: try again.")

@@ -18,6 +18,8 @@ from torch import nn
 
 WARMUPS = 3  # the first pass allocates memory and chooses kernels, so it takes about twice as long
 TRUE = ("1", "t", "true")  # as the Spaces library reads its switches
+PAUSE = 0.005  # seconds between two passes after which caches are cold, so that the next pass warms up anew
+BUSY = 1.5  # medians that the 90th percentile does not exceed on a quiet machine
 PATIENCE = 5  # a slow model may take this many times the requested seconds to reach the least number of runs
 
 
@@ -41,13 +43,19 @@ class Timing:
     def images_per_second(self) -> float:
         return 1000 * self.batch / self.median_ms
 
+    @property
+    def busy(self) -> bool:
+        """Whether the passes took so unequal times that something else must have run on the machine."""
+        return self.p90_ms > BUSY * self.median_ms
+
     def sentence(self) -> str:
         """State the figures and how they were measured, in one line."""
+        busy = "; the machine was busy while it was measured" if self.busy else ""
         threads = "" if self.threads is None else f"{_count(self.threads, 'thread')}, "
         return (
             f"{self.device}, {threads}{self.dtype}, batch {self.batch}, {self.height}x{self.width}: "
             f"median {_digits(self.median_ms)} ms, p90 {_digits(self.p90_ms)} ms of {_count(self.n, 'run')} "
-            f"after {_count(self.warmups, 'warm-up')}; the model's forward alone, preprocessing left out"
+            f"after {_count(self.warmups, 'warm-up')}; the model's forward alone, preprocessing left out{busy}"
         )
 
 
@@ -65,17 +73,16 @@ def measure(
     """Time forward passes on noise of `size` (height, width), where the model's parameters are and in their dtype.
 
     It takes about `seconds`, warm-up included; a slow model may take five times as long to reach `min_runs`. At least
-    one warm-up and one run are made. After every pass, `stop` is asked and `progress` receives the share done, 0 to 1.
-    Passes are timed one by one by `clock`, and the device, which already has the images, is synchronised around each.
+    one warm-up and one run are made. After each, `stop` is asked and `progress` receives the share done, 0 to 1. The
+    time that it takes is not counted; if caches turn cold meanwhile, neither is the pass after it. Passes are timed one
+    by one by `clock`, and the device, which already has the images, is synchronised around each.
     Raises ValueError in training mode or on the meta device, and what the model raises for an unsupported size.
     """
     if min(seconds, min_runs, max_runs, batch) <= 0:
         raise ValueError("seconds, min_runs, max_runs and batch must be greater than zero.")
     weight = next(model.parameters(), torch.empty(0))
     if model.training or weight.is_meta:
-        raise ValueError(
-            "Only a model in eval mode, with its weights in place, can be timed: load it, then call eval()."
-        )
+        raise ValueError("Only a model in eval mode, with weights in place, can be timed: load it, then call eval().")
     x = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0)).to(weight)
 
     def timed() -> float:
@@ -113,23 +120,32 @@ def _series(
     clock: Callable[[], float],
 ) -> tuple[list[float], list[float]]:
     """Warm up, then run for as long as `measure` says; return the seconds of each pass."""
-    start = clock()
+    start, paused, cold = clock(), 0.0, False
 
     def more(n: int, last: float) -> bool:
-        elapsed = clock() - start
+        nonlocal paused, cold
+        now = clock()
+        elapsed = now - start - paused
         if progress is not None:
             share = max(n / max_runs, min(n / min_runs, elapsed / seconds), elapsed / (PATIENCE * seconds))
             progress(min(share, 1.0))
+            cold = clock() - now > PAUSE
+            paused += clock() - now
         if n >= max_runs or (stop is not None and stop()):
             return False
         return elapsed < seconds or (n < min_runs and elapsed + last <= PATIENCE * seconds)
 
+    def run() -> float:
+        if cold:
+            timed()
+        return timed()
+
     warmups = [timed()]
-    while more(0, warmups[-1]) and len(warmups) < WARMUPS and clock() - start < seconds:
+    while more(0, warmups[-1]) and len(warmups) < WARMUPS and clock() - start - paused < seconds:
         warmups.append(timed())
-    runs = [timed()]
+    runs = [run()]
     while more(len(runs), runs[-1]):
-        runs.append(timed())
+        runs.append(run())
     return warmups, runs
 
 

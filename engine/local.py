@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 
 import zoo
+from engine.cache import Answers, Key
 from engine.faithfulness import evaluate
 from engine.jobs import (
     NO_PHOTO,
@@ -20,6 +21,7 @@ from engine.jobs import (
     Event,
     Job,
     Looks,
+    Measured,
     Photo,
     Request,
     Step,
@@ -28,11 +30,12 @@ from engine.jobs import (
     Told,
     Waiting,
 )
+from engine.limit import Limit, allowed
 from engine.look import Frame, frame, look
 from engine.measure import Timings, time_model
 from engine.schedule import BEAT, Schedule
 from engine.search import RANDOM, is_local, recipe
-from engine.store import GIB, Store
+from engine.store import GIB, Store, give_back
 from engine.zerogpu import lent
 from explain import ExplanationError
 from zoo.base import Backbone
@@ -43,6 +46,7 @@ from zoo.memory import shortage
 OUT_OF_MEMORY = "There is not enough memory for this: take fewer photos at once, or choose a smaller model."
 RANDOM_INSTEAD = "Its structure and its latency are available without them: choose random weights."
 FAILED = "This failed unexpectedly, and the log says how: choose another model or explanation."
+FULL = "Too many people ask at once: wait a minute, then press Classify again."
 SECONDS = {"look": 30, "evaluate": 60, "time": 20}  # that each kind of job requests from ZeroGPU
 DOING = {"look": "Looking", "evaluate": "Measuring", "time": "Timing"}
 PAUSE = 0.25  # least seconds between two steps of the same kind: each costs the page some milliseconds
@@ -53,19 +57,28 @@ def silent(event: Event) -> None:
 
 
 class LocalEngine:
-    """Runs jobs on this machine: one computes at a time, and quick ones go first (schedule.py)."""
+    """Runs jobs on this machine: one computes at a time, and quick ones go first (schedule.py).
+
+    Looks that were answered (cache.py) and models that were timed (measure.py) are not computed again.
+    """
 
     at_once = 64
 
     def __init__(self, memory: int = 4 * GIB):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.store = Store(self._load, memory)
+        self.answers = Answers()
         self.timings = Timings()
         self.schedule = Schedule()
+        self.seconds = allowed()
+        self._opening = threading.Lock()  # one job's photos are decoded at a time: a large one takes much memory
+        self._jobs = 0
         self._lent = lent(self._alone, lambda job: SECONDS[job.kind])
 
     async def run(self, job: Job) -> AsyncGenerator[Event | Answer, None]:
         """Run a job in its own thread. Closing the iterator ends the job at its next step."""
+        if self._jobs >= self.at_once:
+            raise EngineError(FULL)
         loop, closed = asyncio.get_running_loop(), threading.Event()
         found: asyncio.Queue[Event | Answer | EngineError] = asyncio.Queue()
         said, due = "", 0.0
@@ -86,9 +99,12 @@ class LocalEngine:
                 last = error
             except StoppedError:
                 return
+            finally:
+                give_back()  # each job has its own thread, for which the C library would keep what was freed
             if not closed.is_set():
                 loop.call_soon_threadsafe(found.put_nowait, last)
 
+        self._jobs += 1
         threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
         last: Event | Answer | EngineError = Waiting()
         try:
@@ -101,38 +117,70 @@ class LocalEngine:
                     raise last
                 yield last
         finally:
+            self._jobs -= 1
             closed.set()
+
+    def timed(self, name: str) -> Measured | None:
+        """The kept timing of a model; None if it has not been timed yet."""
+        return self.timings.get(name)
 
     def perform(self, job: Job, told: Told = silent) -> Answer:
         """Run a job in this thread: fetch the weights, wait for the device, compute. Raises EngineError."""
-        name = job.request.model
+        name, key = job.request.model, self.answers.key(job)
         with self._sentences():
             if job.kind != "time" and not job.photos:
                 raise EngineError(NO_PHOTO)
-            if job.kind == "time" and job.seconds is None and (known := self.timings.get(name)):
+            if known := self._known(job, key):
                 return known
             if not is_local(name):  # a download does not hold the device
                 zoo.download(name, lambda done, total: told(Step(done, total, "Downloading")))
-            found = self._borrow(job) if self._lent else self._in_turn(job, told)
-            if isinstance(found, Timing):
-                self.timings.put(name, found)
-            return found
+                self.answers.forget(name)
+            if self._lent is None or job.kind == "time":
+                return self._in_turn(job, key, told)
+            return self._keep(job, key, self._borrow(job))
 
-    def _in_turn(self, job: Job, told: Told) -> Answer:
-        with self.schedule.turn(job.slow, lambda: told(Waiting())) as give_way:
+    def _known(self, job: Job, key: Key | None) -> Answer | None:
+        if job.kind == "time" and job.seconds is None:
+            kept = self.timings.get(job.request.model)
+            return kept and kept.timing
+        return self.answers.get(key)
+
+    def _keep(self, job: Job, key: Key | None, found: Answer) -> Answer:
+        if isinstance(found, Timing):
+            self.timings.put(job.request.model, found)
+        self.answers.put(key, found)
+        return found
+
+    def _in_turn(self, job: Job, key: Key | None, told: Told) -> Answer:
+        frames = self._prepared(job, told) if self._lent is None else []
+        with self.schedule.turn(job.priority, lambda: told(Waiting()), job.visitor) as give_way:
+            limit = Limit(self.seconds)
 
             def step(event: Event) -> None:
                 told(event)
-                give_way()
+                limit.check()
+                with limit.paused():
+                    give_way()
 
+            if known := self._known(job, key):  # the same was asked a moment before, and computed while this job waited
+                return known
             told(Step(0, 0, DOING[job.kind]))
-            return self._compute(job, step)
+            return self._keep(job, key, self._borrow(job) if self._lent else self._compute(job, frames, step))
 
-    def _compute(self, job: Job, told: Told) -> Answer:
+    def _prepared(self, job: Job, told: Told) -> list[Frame | str]:
+        """Open the photos and load the model, which needs no turn on the device."""
+        row, frames = recipe(job.request.model), []
+        with self._opening:
+            for i, photo in enumerate(job.photos):
+                told(Step(i, len(job.photos), "Opening photos"))
+                frames.append(_framed(photo, row))
+        if job.kind == "time" or any(isinstance(frame, Frame) for frame in frames):
+            self.store.get(row.name)
+        return frames
+
+    def _compute(self, job: Job, frames: list[Frame | str], told: Told) -> Answer:
         if job.kind == "time":
             return time_model(self.store.get(job.request.model), job.request.model, job.seconds, told)
-        row = recipe(job.request.model)
-        frames = [_framed(photo, row) for photo in job.photos]
         good = [frame for frame in frames if isinstance(frame, Frame)]
         request = _renumbered(job.request, frames)
 
@@ -150,7 +198,8 @@ class LocalEngine:
         """Compute in the process that ZeroGPU starts: it cannot send events, and returns its error."""
         try:
             with self._sentences():
-                return self._compute(job, silent)
+                row = recipe(job.request.model)
+                return self._compute(job, [_framed(photo, row) for photo in job.photos], silent)
         except EngineError as error:
             return error
 
@@ -165,6 +214,7 @@ class LocalEngine:
         return found
 
     def _load(self, name: str) -> Backbone:
+        self.answers.forget(name)  # its file may be another one than when they were made
         if recipe(name).source != RANDOM:
             return zoo.load(name).to(self.device)
         if sentence := shortage(name, cost(name).weight_bytes):
@@ -176,7 +226,7 @@ class LocalEngine:
     def _sentences(self) -> Iterator[None]:
         """Turn every error into an EngineError: known ones with their own sentence, others are logged.
 
-        If memory ran out, the stored models are dropped, which frees their memory for the next job.
+        If memory ran out, models and answers are dropped, which frees their memory for the next job.
         """
         try:
             yield
@@ -189,6 +239,7 @@ class LocalEngine:
         except Exception as error:
             if _is_out_of_memory(error):
                 self.store.clear()
+                self.answers.clear()
                 raise EngineError(OUT_OF_MEMORY) from error
             logging.getLogger(__name__).exception("A job failed.")
             raise EngineError(FAILED) from error

@@ -9,11 +9,14 @@ from PIL import Image
 from torch import Tensor
 
 import explain
+from engine import captions
+from engine.classes import class_names, find_class
 from engine.images import encode_exact, encode_photo, fit_page
 from engine.jobs import EngineError, Guess, Look, Map, Photo, Place, Request
-from engine.search import RANDOM, class_names, find_class, has_classes, recipe
+from engine.search import LONGEST, RANDOM, has_classes, recipe
 from explain import Explanation, Progress, export, render
 from explain.render import Placement
+from explain.steps import forward
 from zoo.base import Backbone
 from zoo.catalogue import Checkpoint
 from zoo.photo import decode_photo
@@ -23,6 +26,11 @@ NO_CLASSES = (
     "This checkpoint has no classes, so there is no top-5: its outputs are features. "
     "Attention and patch features show what it sees."
 )
+NOT_FINITE = (
+    "This model's outputs are infinite or not numbers, so it has no answer: its weights are damaged, or too large for "
+    "float32. Choose other weights."
+)
+GUESSES = 20  # so many at most are listed
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class Frame:
     page: Image.Image  # a copy, small enough for the page
     seen: Image.Image  # what the model sees
     placement: Placement  # where that lies on the copy
+    crop: str  # which part of the photo that is, in one line
     x: Tensor  # the same as the model's input, (3, H, W)
 
     def to_seen(self, place: Place) -> Place:
@@ -52,7 +61,8 @@ def frame(photo: Photo, row: Checkpoint) -> Frame:
     across, down = page.width / image.width, page.height / image.height
     left, top, right, bottom = view(image.size, row).box
     box = left * across, top * down, right * across, bottom * down
-    return Frame(page, shown, Placement(page.size, box, (shown.height, shown.width)), normalise(shown, row))
+    placement = Placement(page.size, box, (shown.height, shown.width))
+    return Frame(page, shown, placement, captions.crop(image.size, row), normalise(shown, row))
 
 
 def batch(frames: list[Frame], model: Backbone) -> Tensor:
@@ -63,11 +73,13 @@ def batch(frames: list[Frame], model: Backbone) -> Tensor:
 def look(model: Backbone, request: Request, frames: list[Frame], progress: Progress = explain.silent) -> list[Look]:
     """Classify photos and show where the model looked, one Look per frame. Raises EngineError."""
     row, x = recipe(request.model), batch(frames, model)
-    with torch.inference_mode():
-        logits = model(x).float().cpu()
+    logits = forward(model, x, progress).float().cpu()
+    if not logits.isfinite().all():
+        raise EngineError(NOT_FINITE)
+    shares = logits.softmax(-1)
     asked = options(request, row, frames)
     maps, problem = _explain(model, x, request.method, asked, progress)
-    drawn = draw(maps, request, row, frames) if maps else [None] * len(frames)
+    drawn = draw(maps, request, model, frames) if maps else [None] * len(frames)
     notes = [problem] if problem else maps.notes if maps else []
     if not has_classes(request.model):
         notes = [NO_CLASSES, *notes]
@@ -76,7 +88,9 @@ def look(model: Backbone, request: Request, frames: list[Frame], progress: Progr
         Look(
             photo=encode_photo(frame.page),
             seen=encode_exact(frame.seen),
-            guesses=guesses(logits[i], row),
+            crop=frame.crop,
+            guesses=guesses(shares[i], row),
+            probabilities=shares[i].numpy() if has_guesses(row) else None,
             map=drawn[i],
             asking=frame.to_page(query) if query and asked.get("image", i) == i else None,
             notes=[*notes],
@@ -85,30 +99,41 @@ def look(model: Backbone, request: Request, frames: list[Frame], progress: Progr
     ]
 
 
-def guesses(logits: Tensor, row: Checkpoint, count: int = 5) -> list[Guess]:
-    """The most probable classes for logits (classes,); none if they have no names or the weights are random."""
+def has_guesses(row: Checkpoint) -> bool:
+    """Whether the probabilities mean anything: the outputs have names and the weights are trained."""
+    return row.labels is not None and row.source != RANDOM
+
+
+def guesses(shares: Tensor, row: Checkpoint) -> list[Guess]:
+    """The most probable classes for probabilities (classes,)."""
     names = class_names(row)
-    if names is None or row.source == RANDOM:
+    if names is None or not has_guesses(row):
         return []
-    probability, index = logits.softmax(0).topk(min(count, len(logits)))
+    probability, index = shares.topk(min(GUESSES, len(shares)))
     pairs = zip(index.tolist(), probability.tolist(), strict=True)
     return [Guess(i, names[i], p) for i, p in pairs]
 
 
 def options(request: Request, row: Checkpoint, frames: list[Frame]) -> dict[str, Any]:
     """Options for the chosen method; a clicked place is converted to one in what the model sees."""
+    if not request.method:
+        return {}
     if request.method not in explain.METHODS:
-        raise EngineError(f"There is no explanation called {request.method!r}: choose one of the list.")
+        raise EngineError(f"There is no explanation called {request.method[:LONGEST]!r}: choose one of the list.")
     method = explain.METHODS[request.method]
     told: dict[str, Any] = {}
     if method.by_class:
         told |= {"target": find_class(row, request.target), "contrast": find_class(row, request.contrast)}
+        if told["contrast"] is not None and told["contrast"] == told["target"]:
+            raise EngineError("The class is compared with itself: choose another to compare it with.")
     if method.takes("layer"):
         if request.layer and not request.layer.isdecimal():
-            raise EngineError(f"Attention layers have numbers, and {request.layer!r} is not one: give a number.")
+            raise EngineError(
+                f"Attention layers have numbers, and {request.layer[:LONGEST]!r} is not one: give a number."
+            )
         told |= {"layer": int(request.layer or -1), "head": None if request.head < 0 else request.head}
     if method.takes("tap") and request.layer:
-        told["tap"] = request.layer
+        told["tap"] = request.layer[:LONGEST]
     if method.takes("joint"):
         told["joint"] = request.together
     if request.clicked and method.takes("query") and request.clicked[0] < len(frames):
@@ -125,7 +150,9 @@ def options(request: Request, row: Checkpoint, frames: list[Frame]) -> dict[str,
 def _explain(
     model: Backbone, x: Tensor, method: str, asked: dict[str, Any], progress: Progress
 ) -> tuple[Explanation | None, str | None]:
-    """Make the maps, or return the sentence that says why there are none."""
+    """Make the maps, or return the sentence that says why there are none; neither without a method."""
+    if not method:
+        return None, None
     if explain.METHODS[method].slow:
         asked = asked | {"progress": progress}
     try:
@@ -134,27 +161,29 @@ def _explain(
         return None, str(error)
 
 
-def draw(maps: Explanation, request: Request, row: Checkpoint, frames: list[Frame]) -> list[Map]:
+def draw(maps: Explanation, request: Request, model: Backbone, frames: list[Frame]) -> list[Map]:
     """Draw each map as a layer for its photo."""
-    raw = [values.numpy() for values in maps.raw]
+    raw, row = [values.numpy() for values in maps.raw], recipe(request.model)
+    where = captions.place(maps, model.readout)
     drawn = []
     for i, (values, frame) in enumerate(zip(raw, frames, strict=True)):
-        layer, top = paint(maps, i, frame, raw if request.together else [values], request.signed)
+        layer, low, high = paint(maps, i, frame, raw if request.together else [values], request.signed)
         known = {"model": request.model, **export.facts(maps, i)}
-        drawn.append(Map(encode_exact(layer), values, known, _target_name(maps, i, row), top))
+        drawn.append(Map(encode_exact(layer), values, known, _target_name(maps, i, row), where, low, high))
     return drawn
 
 
 def paint(
     maps: Explanation, i: int, frame: Frame, group: list[np.ndarray], signed: bool
-) -> tuple[Image.Image, float | None]:
-    """Draw the i-th map as a layer, on the colour scale of the group; also return the value of the last colour."""
+) -> tuple[Image.Image, float | None, float | None]:
+    """Draw the i-th map as a layer, on the colour scale of the group; also return the values of that scale's ends."""
     cells = maps.places(frame.placement.seen)
     if group[0].ndim == 3:
         low, high = np.quantile(group, (0.02, 0.98), axis=(0, 2, 3))
-        return render.feature_layer(maps.raw[i].numpy(), cells, frame.placement, low, high), None
-    top = render.common_top(group, signed)
-    return render.layer(maps.raw[i].numpy(), cells, frame.placement, top, signed), top
+        return render.feature_layer(maps.raw[i].numpy(), cells, frame.placement, low, high), None, None
+    top = max(0.0, render.common_top(group, signed))  # a map without a positive value is drawn as zero
+    layer = render.layer(maps.raw[i].numpy(), cells, frame.placement, top, signed)
+    return layer, 0.0 - top if signed else 0.0, top  # and not -0.0
 
 
 def _target_name(maps: Explanation, i: int, row: Checkpoint) -> str | None:

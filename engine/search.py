@@ -1,7 +1,7 @@
 """Find models, and say what is known about one before anything is loaded."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -10,42 +10,66 @@ from engine.jobs import EngineError
 from zoo import labels
 from zoo.catalogue import Checkpoint
 from zoo.cost import cost
+from zoo.registry import variant
 
+LONGEST = 80  # characters of a name; more are not echoed
 RANDOM = "random weights"  # the source of a model that has no checkpoint
 LABEL_SETS = (*labels.COUNTS, None)  # ImageNet's 1,000 classes first, CIFAR-10 after all of ImageNet, features last
+TOO_LONG = f"A search takes at most {LONGEST} characters: type a part of the model's name."
+NO_EXPRESSIONS = "Regular expressions are not understood here: type words, or a name with * for any characters."
 
 
-def search(query: str, limit: int = 50) -> list[str]:
-    """Architectures that match a query: offline ones first, ImageNet before CIFAR-10, the most accurate first.
+def find_models(query: str, limit: int | None = 50) -> list[str]:
+    """Architectures and checkpoints that match a query, the best match first.
 
-    A query is words (all must occur in the name, the family, its section or its paradigm), a glob (`vit_*_384`) or a
-    regular expression between slashes (`/resnet(18|34)$/`). Raises EngineError for a broken expression.
+    A query is a part of a name, words that all occur in the name, the family, its section or its paradigm, or a name
+    with wildcards (`vit_*_384`). An equal name comes first, then names that begin with the query, that have a word that
+    does, that hold it, and last those that have its words. Among equals, what is on this machine is first, ImageNet
+    before CIFAR-10, the most accurate first, and an architecture before its checkpoints. Raises EngineError for a query
+    that is too long or a regular expression.
     """
     query = query.strip().lower()
-    names = zoo.names()
+    if len(query) > LONGEST:
+        raise EngineError(TOO_LONG)
     if len(query) > 1 and query.startswith("/") and query.endswith("/"):
-        try:
-            pattern = re.compile(query[1:-1])
-        except re.error as error:
-            raise EngineError(f"{query} is not a regular expression: {error}.") from error
-        found = [name for name in names if pattern.search(name)]
-    elif any(c in query for c in "*?["):
-        found = [name for name in names if fnmatchcase(name, query)]
-    else:
-        found = [name for name in names if all(word in _text(name) for word in query.split())]
-    here = list(dict.fromkeys(row.architecture for row in on_this_machine()))
+        raise EngineError(NO_EXPRESSIONS)
+    match = _by_glob(query) if any(c in query for c in "*?[") else _by_words(query)
+    ranks = ((match(name), order, name) for order, name in enumerate(_in_order()))
+    found = sorted((rank, order, name) for rank, order, name in ranks if rank is not None)
+    return [name for _, _, name in found[:limit]]
 
-    def place(name: str) -> int:
-        if name in here:
-            return here.index(name)
-        return len(here) if zoo.for_architecture(name) else len(here) + 1  # last, those with random weights only
 
-    return sorted(found, key=place)[:limit]
+def _by_glob(query: str) -> Callable[[str], int | None]:
+    return lambda name: 0 if fnmatchcase(name, query) else None
+
+
+def _by_words(query: str) -> Callable[[str], int | None]:
+    """How well a name matches a query: 0 is best, None not at all."""
+    starts, words = re.compile(rf"(?<![a-z0-9]){re.escape(query)}"), query.replace("-", " ").split()
+
+    def rank(name: str) -> int | None:
+        if query in name:
+            return 0 if name == query else 1 if name.startswith(query) else 2 if starts.search(name) else 3
+        text = _text(name)
+        return 4 if all(word in text for word in words) else None
+
+    return rank
 
 
 def _text(name: str) -> str:
-    family = zoo.family_of(name)
+    family = zoo.family_of(name.partition(".")[0])
     return name if family is None else f"{name} {family.name} {family.section} {family.paradigm}".lower()
+
+
+def _in_order() -> list[str]:
+    """Every architecture, before its best checkpoint, and every checkpoint of one, as they come among equals."""
+    here = {row.name for row in on_this_machine()}
+    names = set(zoo.names())
+    order: dict[str, None] = {}
+    rows = [row for row in zoo.checkpoints().values() if row.architecture in names]
+    for row in sorted(best_first(rows), key=lambda row: row.name not in here):
+        order[row.architecture] = order[row.name] = None
+    return list(order | dict.fromkeys(sorted(names)))  # last, those with random weights only
 
 
 def best_first(rows: Iterable[Checkpoint]) -> list[Checkpoint]:
@@ -69,17 +93,27 @@ def offered(architecture: str) -> list[Checkpoint]:
 def recipe(name: str) -> Checkpoint:
     """The catalogue's row for a checkpoint, or one made up for an architecture with random weights.
 
-    Raises EngineError for an unknown name.
+    Raises EngineError for an unknown name, and for a checkpoint whose architecture is not in the zoo.
     """
+    if len(name) > LONGEST:  # it would be echoed, and compared with every name
+        raise EngineError(f"There is no model {name[:LONGEST]!r}...: no name is that long.")
     try:
         if "." in name:
-            return zoo.checkpoint(name)
+            return _loadable(zoo.checkpoint(name))
         size = (cost(name).height, cost(name).width)
     except KeyError as error:
         raise EngineError(error.args[0]) from error
     published = zoo.for_architecture(name)
     like = published[0] if published else next(iter(zoo.checkpoints().values()))
     return replace(like, name=name, size=size, test_size=size, labels=None, license="", source=RANDOM, top1=None)
+
+
+def _loadable(row: Checkpoint) -> Checkpoint:
+    try:
+        variant(row.architecture)
+    except KeyError as error:
+        raise EngineError(f"{row.name} is known, but its architecture is not in the zoo: choose another.") from error
+    return row
 
 
 def is_local(name: str) -> bool:
@@ -91,28 +125,3 @@ def has_classes(name: str) -> bool:
     """Whether the outputs of a checkpoint are classes; those of random weights count as classes."""
     row = recipe(name)
     return row.labels is not None or (row.source == RANDOM and row.num_classes > 0)
-
-
-def class_names(row: Checkpoint) -> tuple[str, ...] | None:
-    return labels.names(row.labels) if row.labels else None
-
-
-def find_class(row: Checkpoint, text: str) -> int | None:
-    """The class that a person typed: a number, a name, or a part of exactly one name. None if blank."""
-    text = text.strip()
-    if not text:
-        return None
-    if text.isdecimal():
-        if int(text) >= row.num_classes:
-            raise EngineError(f"This model has classes 0 to {row.num_classes - 1}; there is no class {text}.")
-        return int(text)
-    names = class_names(row)
-    if names is None:
-        raise EngineError("The outputs of this model have no names: give the class as a number.")
-    exact = [i for i, name in enumerate(names) if name.lower() == text.lower()]
-    near = exact or [i for i, name in enumerate(names) if text.lower() in name.lower()]
-    if len(near) != 1:
-        found = ", ".join(names[i] for i in near[:5])
-        many = f"{text!r} fits {len(near)} classes, such as {found}: type more of the name."
-        raise EngineError(many if near else f"No class is called {text!r}: type another name, or a number.")
-    return near[0]

@@ -1,6 +1,7 @@
 """The statistics, the time budget and the wording of a timing, but not how fast this machine is."""
 
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,39 @@ def test_progress_rises_to_its_end(pass_seconds):
     assert shares == sorted(shares)
     assert 0 <= shares[0] < 0.2
     assert 0.9 <= shares[-1] <= 1
+
+
+def test_what_is_done_between_passes_is_not_counted_nor_is_the_cold_pass_after_it():
+    """Another job takes the device for 3 s after the second pass; the next pass then takes 1 s in place of 1/64 s."""
+    clock = Clock()
+    model = Model(clock, *[1 / 64] * 5, 1.0, 1 / 64)
+
+    def give_way(share):
+        if model.calls == 5:
+            clock.now += 3.0
+
+    timing = measure(model, (4, 6), seconds=2.0, clock=clock, progress=give_way)
+    assert timing.p90_ms == 1000 / 64
+    assert (timing.warmups, timing.n) == (3, 64 * 2 - 3 - 64)  # the cold pass takes its 1 s of the 2
+
+
+def test_every_step_that_gives_way_counts_a_pass():
+    clock = Clock()
+    model = Model(clock, 1 / 64)
+
+    def give_way(share):
+        clock.now += 3.0
+
+    timing = measure(model, (4, 6), seconds=1.0, min_runs=10, clock=clock, progress=give_way)
+    assert timing.n >= 10
+    assert model.calls == timing.warmups + 2 * timing.n
+
+
+@pytest.mark.parametrize(("p90", "busy"), [(70.0, False), (102.0, False), (103.0, True)])
+def test_a_busy_machine_is_told(p90, busy):
+    timing = replace(TIMING, p90_ms=p90)
+    assert timing.busy is busy
+    assert ("busy" in timing.sentence()) is busy
 
 
 def test_a_real_model():
