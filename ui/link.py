@@ -1,11 +1,14 @@
-"""Permalinks: a choice as a query string, and back. A link stays valid when the server restarts."""
+"""Links: a choice as a query string, and back. A link stays valid when the server restarts."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 import gradio as gr
 
 import engine
 import explain
+from ui.uploads import EXAMPLE, EXAMPLES, MOST, Photo
 
 # name in the query -> field of engine.Request
 FIELDS = {
@@ -19,38 +22,76 @@ FIELDS = {
     "together": "together",
 }
 BLANK = engine.Request(model="")
-BLANKS = {key: getattr(BLANK, field) for key, field in FIELDS.items()}
-
-# Puts the link into the address bar without reloading the page.
-TO_ADDRESS_BAR = "(link) => { history.replaceState(null, '', link || window.location.pathname); }"
-
-
-def write(request: engine.Request) -> str:
-    """?model=...&method=..., without what has its default value."""
-    fields = {key: getattr(request, field) for key, field in FIELDS.items()}
-    told = {key: int(value) if value is True else value for key, value in fields.items() if value != BLANKS[key]}
-    return "?" + urlencode(told)
+BLANKS = {key: getattr(BLANK, name) for key, name in FIELDS.items()}
+OPACITY = 0.55  # of the map, unless the link has another
+OFF = "0", "false"  # values that do not switch on what is named
 
 
-def read(request: gr.Request) -> engine.Request | None:
-    """The choice in the address, or None if it has no model. Raises engine.EngineError if the choice makes no sense."""
-    query = dict(request.query_params)
-    if "model" not in query:
-        return None
-    if query.get("method", BLANK.method) not in explain.METHODS:
-        raise engine.EngineError(
-            f"This link asks for the map {query['method']!r}, which does not exist; the first choice is shown instead."
-        )
+@dataclass(frozen=True)
+class Linked:
+    """What an address asks for."""
+
+    request: engine.Request
+    photos: tuple[str, ...] = ()  # names of examples: a visitor's own photos are never in a link
+    opacity: float = OPACITY
+    problems: list[str] = field(default_factory=list)  # sentences on what is not as the link says
+
+
+def write(request: engine.Request, photos: Iterable[Photo] = (), opacity: float = OPACITY) -> str:
+    """model=...&method=..., without what has its default value."""
+    fields = {key: getattr(request, name) for key, name in FIELDS.items()}
+    told = [(key, int(value) if value is True else value) for key, value in fields.items() if value != BLANKS[key]]
+    paths = [photo["path"] for photo in photos]
+    told += [("photo", path.removeprefix(EXAMPLE)) for path in paths if path.startswith(EXAMPLE)]
+    if opacity != OPACITY:
+        told.append(("opacity", f"{opacity:.2f}"))
+    return urlencode(told)
+
+
+def read(request: gr.Request, first: str) -> Linked:
+    """The choice in the address; `first` is the model if it names none. What makes no sense gets its default."""
+    asked, problems = request.query_params, list[str]()
+    photos = tuple(name for name in asked.getlist("photo") if name in EXAMPLES)
+    if len(photos) < len(asked.getlist("photo")):
+        problems.append("This link names an example photo that does not exist.")
+    if len(photos) > MOST:
+        problems.append(f"This link names more than {MOST} photos: the first {MOST} are shown.")
+    model, method = asked.get("model", first), asked.get("method", BLANK.method)
     try:
-        return engine.Request(
-            model=query["model"],
-            method=query.get("method", BLANK.method),
-            target=query.get("class", ""),
-            contrast=query.get("against", ""),
-            layer=query.get("layer", BLANK.layer),
-            head=int(query.get("head", BLANK.head)),
-            signed="signed" in query,
-            together="together" in query,
-        )
-    except ValueError as error:
-        raise engine.EngineError("The head in this link is not a number; the first choice is shown instead.") from error
+        engine.recipe(model)
+    except engine.EngineError as error:
+        model, problems = first, [*problems, f"{error} Another model is shown."]
+    if method not in explain.METHODS:
+        problems.append(f"This link asks for the explanation {method[:80]!r}, which does not exist: Grad-CAM is shown.")
+        method = BLANK.method
+    found = engine.Request(
+        model=model,
+        method=method,
+        target=asked.get("class", ""),
+        contrast=asked.get("against", ""),
+        layer=asked.get("layer", BLANK.layer),
+        head=_head(asked.get("head", ""), problems),
+        signed=asked.get("signed", "0") not in OFF,
+        together=asked.get("together", "0") not in OFF,
+    )
+    return Linked(found, photos[:MOST], _opacity(asked.get("opacity", ""), problems), problems)
+
+
+def _head(text: str, problems: list[str]) -> int:
+    if text in ("", str(BLANK.head)):
+        return BLANK.head
+    if text.isdecimal() and len(text) <= 4:
+        return int(text)
+    problems.append("The head in this link is not the number of one: the mean of all is shown.")
+    return BLANK.head
+
+
+def _opacity(text: str, problems: list[str]) -> float:
+    try:
+        opacity = float(text or OPACITY)
+    except ValueError:
+        opacity = float("nan")
+    if 0 <= opacity <= 1:
+        return opacity
+    problems.append("The opacity in this link is not a number from 0 to 1: the default is used.")
+    return OPACITY

@@ -1,25 +1,29 @@
-"""The whole page: a title, then one tab per module of ui/ that has `layout() -> Parts` and `wire(parts, demo)`."""
+"""The whole page: one tab per module of ui/ that has `layout() -> Parts` and `wire(parts, demo)`, and a help text."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.themes import Soft
 
-from ui import api, explore, work
+from engine.limit import SECONDS, VARIABLE
+from ui import api, door, explore, static, work
+from ui.door import Blocks
+from ui.theme import theme
+from ui.widgets import CSS, HEAD
 
 ASSETS = Path(__file__).parent / "assets"
 TABS = {"Explore": explore}
-TITLE = """# Vision Zoo
-Pick any image classifier, drop in photos, see what it says, how long it takes on this machine, and where it looked."""
+TOP = "<h1>Vision Zoo</h1><p>Any image classifier: what it says, how fast, and why</p>"
+SCRIPT = f"<script>{(ASSETS / 'page.js').read_text()}</script>"
 
 # The page asks no outside host for anything, keeps none of a visitor's photos, and is served by one process.
 LAUNCH: dict[str, Any] = dict(
-    theme=Soft(primary_hue="teal", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-    css_paths=[ASSETS / "style.css"],
+    theme=theme(),
+    css_paths=[*CSS, ASSETS / "style.css"],
+    head=HEAD + SCRIPT,
     favicon_path=ASSETS / "icon.svg",
-    allowed_paths=explore.EXAMPLES,  # handlers give them out, and gradio may lie outside the working folder
+    app_kwargs={"routes": [*static.ROUTES, *door.ROUTES], "exception_handlers": door.HANDLERS},
     ssr_mode=False,
     run_history=False,
     enable_monitoring=False,
@@ -31,22 +35,28 @@ LAUNCH: dict[str, Any] = dict(
 
 def build() -> gr.Blocks:
     """Lay out every tab and wire it."""
-    with gr.Blocks(title="Vision Zoo", analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as demo:
-        gr.Markdown(TITLE, elem_id="title")
+    with Blocks(title="Vision Zoo", analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as demo:
+        gr.HTML(TOP, elem_id="top", apply_default_css=False)
         parts = {}
-        for name, tab in TABS.items():
-            with gr.Tab(name, id=name.lower()):
-                parts[name] = tab.layout()
+        with gr.Tabs(elem_id="tabs"):
+            for name, tab in TABS.items():
+                with gr.Tab(name, id=name.lower()):
+                    parts[name] = tab.layout()
+            with gr.Tab("Help", id="help"):
+                gr.Markdown((ASSETS / "help.md").read_text(), elem_id="help-text")
+        api.layout()  # before the events, which would take the endpoints' names
         for name, tab in TABS.items():
             tab.wire(parts[name], demo)
-        api.layout()
-    # The engine decides which job computes, so it accepts all of them at once. The queue is bounded: without a bound, a
-    # classroom would wait for ever, and on ZeroGPU gradio would allow one visitor. A visitor who finds it full is told.
-    return demo.queue(max_size=64, default_concurrency_limit=work.ENGINE.at_once)
+    # The engine decides which job computes, and how many may wait. Gradio hands it twice as many as it takes, so it is
+    # the engine that refuses one, in words of ours, and nobody waits in gradio's queue.
+    return demo.queue(default_concurrency_limit=2 * work.ENGINE.at_once)
 
 
 def main() -> None:
     """Start the demo: the command `vision-zoo`."""
-    help = "GRADIO_SERVER_NAME and GRADIO_SERVER_PORT set the address; HF_HUB_OFFLINE=1 forbids downloads."
+    help = (
+        "GRADIO_SERVER_NAME and GRADIO_SERVER_PORT set the address; HF_HUB_OFFLINE=1 forbids downloads; "
+        f"{VARIABLE} is the longest that a job may compute, in seconds ({SECONDS:g} if it is not set)."
+    )
     argparse.ArgumentParser("vision-zoo", description="Serve the Vision Zoo's page.", epilog=help).parse_args()
     build().launch(**LAUNCH)

@@ -1,44 +1,65 @@
-"""Run the engine's jobs from gradio's events: read photos, show progress, and cancel when nobody waits any more."""
+"""The page's engine, what its events say to a person, and which of a visitor's jobs goes on."""
 
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-import gradio as gr
+from gradio.context import LocalContext
 
-from engine import Answer, Engine, Event, Job, LocalEngine, Photo, Step
+import engine
+from engine import Answer, Engine, Event, Job, LocalEngine, Step, Waiting
 
 ENGINE: Engine = LocalEngine()
 
 
-def read(paths: Iterable[str]) -> tuple[Photo, ...]:
-    """Read uploaded files."""
-    return tuple(Photo(Path(path).name, Path(path).read_bytes()) for path in paths)
+def visitor() -> str | None:
+    """Who asks: the session of the page, or of the program, whose event is handled. Some programs have none."""
+    visit = LocalContext.request.get(None)
+    return visit.session_hash if visit else None
 
 
-async def run(job: Job, progress: gr.Progress) -> AsyncGenerator[Answer | None, None]:
-    """Run a job: yield None at each event, then the answer. Raises engine.EngineError.
-
-    A handler must yield at each None: only then gradio notices that the tab was closed or Stop pressed, and closes the
-    handler, this generator and the engine's iterator, which ends the job.
-    """
-    async with aclosing(ENGINE.run(job)) as events:
-        async for event in events:
-            if isinstance(event, Answer):
-                yield event
-            else:
-                tell(event, progress)
-                yield None
+async def answer(job: Job) -> Answer:
+    """Run a job until its answer is there or who asked has left, which gradio tells only to what yields."""
+    return await engine.answer(ENGINE, job, _listening)
 
 
-def tell(event: Event, progress: gr.Progress) -> None:
-    """Show the progress of a job."""
-    if not isinstance(event, Step):
-        progress(None, desc="Waiting for the device")
-    elif event.doing == "Downloading":
+def _listening() -> bool:
+    page, number = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+    waiting = page._queue.event_ids_to_events.get(number) if page and number else None
+    return waiting is None or waiting.alive
+
+
+def doing(event: Event | Answer) -> tuple[str, float | None]:
+    """What a job does, in words, and how far it is from 0 to 1, if that is known."""
+    if isinstance(event, Waiting):
+        return "Waiting for the device", None
+    assert isinstance(event, Step)
+    if event.doing == "Downloading":
         megabytes = max(event.done, event.total) / 1e6
-        progress(event.done / event.total if event.total else 0.0, desc=f"Downloading {megabytes:.0f} MB")
-    elif event.total == 0:
-        progress(None, desc=event.doing)
-    else:
-        progress(event.done / event.total, desc=f"{event.doing}: {event.done} of {event.total}")
+        return f"Downloading {megabytes:.0f} MB", event.done / event.total if event.total else None
+    if event.total == 0:
+        return event.doing, None
+    return f"{event.doing}: {event.done} of {event.total}", event.done / event.total
+
+
+class Newest:
+    """Lets only the newest answer of each visitor go on.
+
+    gradio's own cancelling loses sight of a job that began while another was being cancelled, so an older job also asks
+    here, at each of its events, whether it is still wanted.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[str | None, object] = {}
+
+    @contextmanager
+    def turn(self, visitor: str | None) -> Iterator[Callable[[], bool]]:
+        """Become the newest job of a visitor; yields a function that tells whether it still is."""
+        mine = self._of[visitor] = object()
+        try:
+            yield lambda: self._of.get(visitor) is mine
+        finally:
+            if self._of.get(visitor) is mine:
+                del self._of[visitor]
+
+
+NEWEST = Newest()

@@ -1,0 +1,125 @@
+"""What makes no sense is refused with one sentence, from the queue, from the routes and by the page's own handlers."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+
+import httpx
+import pytest
+
+from tests.ui.served import outside
+from ui import door, uploads
+from ui.uploads import REFUSED
+
+CIFAR = "resnet20_cifar"
+FILE = {"meta": {"_type": "gradio.FileData"}}
+LONG = "9" * 5000
+
+
+def post(address: str, body: object) -> tuple[int, dict]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    asked = urllib.request.Request(address, data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(asked) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())
+
+
+def queued(url: str, name: str, data: list, event: object = None) -> list[dict]:
+    """Send an event to a handler of the page, as the page does. -> the messages of its stream"""
+    with urllib.request.urlopen(f"{url}config") as answer:
+        known = json.load(answer)["dependencies"]
+    wanted = next(one["id"] for one in known if one["api_name"] == name)
+    session = f"s{time.time_ns()}"
+    body = {"data": data, "fn_index": wanted, "session_hash": session, "event_data": event}
+    assert post(f"{url}gradio_api/queue/join", body)[0] == 200
+    with urllib.request.urlopen(f"{url}gradio_api/queue/data?session_hash={session}") as stream:
+        lines = stream.read().decode().split("\n\n")
+    return [json.loads(line.removeprefix("data: ")) for line in lines if line]
+
+
+def error_of(messages: list[dict]) -> str:
+    (last,) = [message for message in messages if message["msg"] == "process_completed"]
+    return last["output"]["error"]
+
+
+def choice(**changed: object) -> list:
+    values = dict(
+        photos=[], model=CIFAR, method="grad_cam", target="", contrast="", layer="last", head="mean",
+        signed=False, together=False, count=5, opacity=0.5,
+    )  # fmt: skip
+    return list((values | changed).values())
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("classify_1", [None, *choice()]),
+        ("classify_1", ["pressed 1", *choice(count=-1)]),
+        ("classify_1", ["pressed 1", *choice(opacity=1.5)]),
+        ("classify_1", ["pressed 1", *choice(head=LONG)]),
+        ("evaluate", choice(count=0)),
+        ("time_model", [None]),
+        ("measure", [{}]),
+        ("choose_weights", [5, None, [], {}]),
+        ("choose_method", [CIFAR, "tea_leaves"]),
+        ("stopped", [CIFAR, 5]),
+        ("pick", [CIFAR]),
+        ("set_truth", ["no list"]),
+    ],
+)
+def test_a_handler_of_the_page_that_gets_nonsense_says_so(url, name, data):
+    said = error_of(queued(url, name, data))
+    assert said == door.MALFORMED or (said.startswith("There is no") and len(said) < 200)
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "/etc/passwdx", "/proc/1/root", "\0", "x" * 300, "\ud800", "loop"])
+def test_a_path_that_was_not_uploaded_gets_the_same_sentence_whatever_is_there(url, tmp_path, path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    file = {"path": str(tmp_path / "loop") if path == "loop" else path, **FILE}
+    assert error_of(queued(url, "classify", [file, CIFAR, 5])) == REFUSED
+    said = error_of(queued(url, "set_truth", [[]], {"photo": 0, "truth": file}))
+    assert path not in said and said in (REFUSED, door.MALFORMED)
+
+
+def test_half_a_character_in_a_name_is_replaced(url):
+    photo = {"path": "example:lion.jpg", "name": "\ud800.jpg"}
+    messages = queued(url, "classify_1", ["pressed \ud800", *choice(photos=[photo])])
+    assert "?.jpg" in json.dumps(messages)
+    assert door.clean({"\ud800": ["\ud800", 5, None]}) == {"?": ["?", 5, None]}
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("call/nothing", {"data": []}),
+        ("queue/join", {"data": [], "fn_index": 9999, "session_hash": "s"}),
+        ("call/v2/classify", {"bogus": 1}),
+        ("call/v2/classify", {}),
+    ],
+)
+def test_a_call_of_what_is_not_there_is_refused_with_a_sentence(url, route, body):
+    assert post(f"{url}gradio_api/{route}", body) == (400, {"error": door.MALFORMED})
+
+
+def test_work_for_a_program_ends_when_its_connection_closes(url, client):
+    """A latency waits for the slow map that came first, which would take minutes."""
+    with uploads.EXAMPLES["lion.jpg"].open("rb") as photo:
+        (path,) = httpx.post(f"{url}gradio_api/upload", files={"files": photo}).json()
+    asked = {"data": [{"path": path, **FILE}, "resnet152", "score_cam", "", "", "", -1, False, None]}
+    event = httpx.post(f"{url}gradio_api/call/explain", json=asked).json()["event_id"]
+    with httpx.stream("GET", f"{url}gradio_api/call/explain/{event}", timeout=2) as stream, suppress(httpx.ReadTimeout):
+        stream.read()
+    assert client.submit(CIFAR, 0.1, api_name="/latency").result(timeout=60)["n"] >= 1
+
+
+@pytest.mark.parametrize("address", ["http://192.0.2.1/lion.jpg", "https://192.0.2.1/lion.jpg", "http:/192.0.2.1/"])
+def test_the_page_fetches_nothing_from_other_hosts(url, address):
+    assert outside(address)
+    with pytest.raises(urllib.error.HTTPError, match="403") as refused:
+        urllib.request.urlopen(f"{url}gradio_api/file={address}")
+    refused.value.close()

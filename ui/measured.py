@@ -1,0 +1,61 @@
+"""Measure what stands beside an answer: the latency of the model, and the faithfulness of the map."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import gradio as gr
+
+import engine
+from engine import Evaluation, Job, Request, Timing
+from ui import cards, facts, uploads, work
+from ui.answer import Choice
+from ui.evaluation import evaluation
+
+SECONDS = 10.0  # of an asked measurement
+
+
+async def time_model(model: str) -> AsyncGenerator[Any, None]:
+    """Measure the latency when the device is idle, if it is not known yet and needs no download."""
+    async for strip in _timed(model, None):
+        yield strip
+
+
+async def measure(model: str) -> AsyncGenerator[Any, None]:
+    """Measure the latency again, now and for longer."""
+    async for strip in _timed(model, SECONDS):
+        yield strip
+
+
+async def _timed(model: str, seconds: float | None) -> AsyncGenerator[Any, None]:
+    engine.recipe(model if isinstance(model, str) else "")  # raises for what is no model
+    yield gr.skip()  # gradio would empty the strip if there were nothing to show
+    try:
+        if seconds is None and (work.ENGINE.timed(model) or not engine.is_local(model)):
+            return
+        job = Job("time", Request(model), seconds=seconds, visitor=work.visitor())
+        async with aclosing(work.ENGINE.run(job)) as events:
+            async for event in events:
+                if isinstance(event, Timing):
+                    yield facts.strip(model, work.ENGINE.timed(model))
+                else:
+                    yield facts.strip(model, None, work.doing(event)[0]) if seconds else gr.skip()
+    except engine.EngineError as error:
+        yield facts.strip(model, None, str(error))
+
+
+async def evaluate(photos: Any, *values: Any) -> AsyncGenerator[Any, None]:
+    """Evaluate the map on the photos that can be read, compared with maps that know nothing about the model."""
+    choice = Choice.of(photos, *values)
+    try:
+        files = uploads.read(choice.photos)
+        job = Job("evaluate", choice.request, files, visitor=work.visitor())
+        async with aclosing(work.ENGINE.run(job)) as events:
+            async for event in events:
+                if isinstance(event, Evaluation):
+                    names = [file.name for file in files]
+                    yield evaluation(event, choice.request.model, choice.request.method, names)
+                else:
+                    yield cards.progress(*work.doing(event))
+    except engine.EngineError as error:
+        yield cards.notice(str(error))

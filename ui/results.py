@@ -1,0 +1,90 @@
+"""What the endpoints answer: plain JSON, each field with its meaning, which the API page shows."""
+
+from typing import Annotated, Any, TypedDict
+
+License = Annotated[str, "licence of the weights, as published"]
+DataSet = Annotated[str | None, "the data set whose classes it knows; null if it gives features"]
+Top1 = Annotated[float | None, "accuracy on that data set in percent; null if none is published"]
+Weights = Annotated[str, '"random" for an architecture alone, else where the checkpoint comes from']
+Note = Annotated[str | None, "what to know before these guesses are used, or why there are none; mostly null"]
+
+
+class Architecture(TypedDict):
+    """An answer of /models."""
+
+    architecture: Annotated[str, "its name"]
+    family: Annotated[str | None, "the paper's name for it"]
+    paradigm: Annotated[str | None, "what mixes the positions of an image, such as convolution or attention"]
+    checkpoint: Annotated[
+        str | None, "the checkpoint to take first: one that needs no download, then the most accurate"
+    ]
+    top1: Top1
+    data_set: DataSet
+    offline: Annotated[bool, "whether that checkpoint needs no download"]
+
+
+class Weighted(TypedDict):
+    """An answer of /checkpoints."""
+
+    name: Annotated[str, "what /classify, /explain and /latency take as model"]
+    architecture: Annotated[str, "its architecture"]
+    classes: Annotated[int, "how many it tells apart; 0 if it gives features"]
+    data_set: DataSet
+    top1: Top1
+    licence: License
+    source: Annotated[str, "where the weights come from: bundled, a package, or a repository of the Hugging Face Hub"]
+    offline: Annotated[bool, "whether it needs no download"]
+    input_size: Annotated[list[int], "height and width of the image that it takes, in pixels"]
+
+
+class Guess(TypedDict):
+    """A class and its probability."""
+
+    index: Annotated[int, "number of the class"]
+    label: Annotated[str, "its name"]
+    probability: Annotated[float, "from 0 to 1"]
+
+
+class Classified(TypedDict):
+    """The answer of /classify."""
+
+    model: Annotated[str, "as asked"]
+    weights: Weights
+    note: Note
+    guesses: Annotated[list[Guess], "the most probable classes, best first"]
+
+
+class Facts(TypedDict):
+    """How a map was made: the third answer of /explain."""
+
+    model: Annotated[str, "as asked"]
+    weights: Weights
+    method: Annotated[str, "as asked"]
+    label: Annotated[str | None, "the class that the map explains, in words; null if it does not depend on a class"]
+    target: Annotated[int | None, "its number"]
+    contrast: Annotated[int | None, "number of the class that it is compared with"]
+    score: Annotated[float | None, "logit of the class, less that of the contrast"]
+    source: Annotated[str, "where in the model the map was computed"]
+    shape: Annotated[list[int], "of the values: rows and columns, after 3 for a map of features"]
+    cells: Annotated[dict[str, Any] | None, "where the rows and columns look in the image, in pixels; null: evenly"]
+    query: Annotated[list[float] | None, "the place asked about in what the model saw, down and across from 0 to 1"]
+    seed: Annotated[int | None, "of the noise, if any"]
+    seconds: Annotated[float, "that the map took"]
+    notes: Annotated[list[str], "what to know about the map, one sentence each"]
+
+
+class Latency(TypedDict):
+    """The answer of /latency."""
+
+    device: Annotated[str, "the chip"]
+    dtype: Annotated[str, "number format of the weights"]
+    batch: Annotated[int, "images at once"]
+    height: Annotated[int, "of an image, in pixels"]
+    width: Annotated[int, "of an image, in pixels"]
+    threads: Annotated[int | None, "used on a CPU"]
+    warmups: Annotated[int, "passes before the first counted one"]
+    n: Annotated[int, "counted passes"]
+    median_ms: Annotated[float, "of the counted passes, in milliseconds"]
+    p90_ms: Annotated[float, "nine passes in ten took no longer"]
+    first_ms: Annotated[float, "the very first pass"]
+    method: Annotated[str, "all of this in a sentence"]
