@@ -20,7 +20,7 @@ from captum.attr import LayerGradCam
 from torchcam.methods import GradCAM
 
 import zoo
-from explain import available, explain, perturbation
+from explain import available, explain
 from tools import golden_file
 from tools.oracle import timm
 from zoo.cost import native_size
@@ -86,18 +86,16 @@ def others_grad_cam(model: zoo.Backbone, layer: str, x: torch.Tensor) -> dict[st
 
 
 def price_of_slow_maps(name: str) -> None:
-    """Cost of slow maps: in forwards of one image, and relative to their forwards at their own batch size."""
+    """Cost of slow maps, in forwards, and relative to the images that they show to the model."""
     model = zoo.create(name).requires_grad_(False)
     x = torch.randn(1, 3, *native_size(name))
-    many = x.expand(perturbation.BATCH, -1, -1, -1).contiguous()
     for method in SLOW:
         totals: list[int] = []
         one = partial(explain, model, x, method, progress=lambda done, total, to=totals: to.append(total))
-        plain, batch, cost = interleave([partial(forward, model, x), partial(forward, model, many), one], 0, least=3)
-        each = batch / perturbation.BATCH
+        plain, cost = interleave([partial(forward, model, x), one], 0, least=3)
         print(
             f"    {method:24} {cost:8.0f} ms   {cost / plain:6.1f} forwards   "
-            f"{cost / (totals[-1] * each):.2f} x its {totals[-1]} images at batch {perturbation.BATCH}",
+            f"{cost / (totals[-1] * plain):.2f} x its {totals[-1]} images",
             flush=True,
         )
 
