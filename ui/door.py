@@ -3,6 +3,7 @@
 Gradio alone would answer most of it with no words, or with a status of 500, and each with a traceback in the log.
 """
 
+import errno
 import logging
 import traceback
 from typing import Any
@@ -13,6 +14,7 @@ from gradio.exceptions import InvalidPathError
 from gradio.route_utils import FnIndexInferError
 from gradio_client.utils import is_file_obj_with_meta, traverse
 from starlette.convertors import Convertor, register_url_convertor
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -86,6 +88,21 @@ def refuse_call(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": MALFORMED}, status_code=400)
 
 
+def refuse_file(request: Request, error: Exception) -> JSONResponse:
+    """Answer where a file of the server cannot be read or written."""
+    note(error)
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return JSONResponse({"error": "There is nothing at this address."}, status_code=404)
+    sentence = "The server could not read or write a file, perhaps for want of space."
+    return JSONResponse({"error": sentence}, status_code=500)
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of the server's log tells of more than a page that was closed while gradio answered it."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not any(isinstance(one, HTTPException) for one in (error, error and error.__cause__))
+
+
 class Address(Convertor[str]):
     """A part of a path that is an address on another host."""
 
@@ -104,4 +121,5 @@ def refuse_address(request: Request) -> JSONResponse:
 
 register_url_convertor("address", Address())
 ROUTES = [Route("/gradio_api/file={address:address}", refuse_address, methods=["GET", "HEAD"])]
-HANDLERS: dict[Any, Any] = dict.fromkeys(CONFUSING, refuse_call)
+HANDLERS: dict[Any, Any] = dict.fromkeys(CONFUSING, refuse_call) | {OSError: refuse_file}
+logging.getLogger("uvicorn.error").addFilter(is_news)

@@ -12,9 +12,13 @@ ENGINE: Engine = LocalEngine()
 
 
 def visitor() -> str | None:
-    """Who asks: the session of the page, or of the program, whose event is handled. Some programs have none."""
+    """Who asks: the session of the page or program whose event is handled, or the address of a program without one."""
     visit = LocalContext.request.get(None)
-    return visit.session_hash if visit else None
+    if not visit:
+        return None
+    if visit.session_hash != LocalContext.event_id.get(None):  # which gradio takes for a session that was not given
+        return visit.session_hash
+    return visit.client.host if visit.client else None
 
 
 async def answer(job: Job) -> Answer:

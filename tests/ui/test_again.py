@@ -67,6 +67,7 @@ def test_a_page_whose_server_was_started_anew_goes_on_and_says_what_is_lost(chro
             page.goto(address)
             answered(page, "lion.jpg")
             show(page, photos[0])
+        page.get_by_text("The server does not answer").wait_for()
         page.evaluate("window.before = true")
         if lost:
             for file in tmp_path.rglob(photos[0].name):

@@ -1,5 +1,6 @@
 """What makes no sense is refused with one sentence, from the queue, from the routes and by the page's own handlers."""
 
+import errno
 import json
 import time
 import urllib.error
@@ -115,6 +116,25 @@ def test_work_for_a_program_ends_when_its_connection_closes(url, client):
     with httpx.stream("GET", f"{url}gradio_api/call/explain/{event}", timeout=2) as stream, suppress(httpx.ReadTimeout):
         stream.read()
     assert client.submit(CIFAR, 0.1, api_name="/latency").result(timeout=60)["n"] >= 1
+
+
+def test_an_address_that_is_too_long_for_a_file_is_not_found(url):
+    answer = httpx.get(f"{url}static/{'a' * 5000}")
+    assert (answer.status_code, answer.json()) == (404, {"error": "There is nothing at this address."})
+
+
+def test_a_disk_without_space_is_told():
+    with pytest.raises(OSError, match="No space") as full:
+        raise OSError(errno.ENOSPC, "No space left on device", "/srv/secret")
+    answer = door.refuse_file(None, full.value)
+    assert answer.status_code == 500
+    assert json.loads(answer.body) == {"error": "The server could not read or write a file, perhaps for want of space."}
+
+
+def test_a_stream_that_cannot_go_on_leaves_no_traceback_in_the_log(url):
+    """The fixture of the page reads the log."""
+    with suppress(httpx.RemoteProtocolError):
+        assert not httpx.get(f"{url}gradio_api/queue/data?session_hash=nobody").content
 
 
 @pytest.mark.parametrize("address", ["http://192.0.2.1/lion.jpg", "https://192.0.2.1/lion.jpg", "http:/192.0.2.1/"])

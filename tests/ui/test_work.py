@@ -1,10 +1,38 @@
-"""Of a visitor's jobs only the newest goes on; and how PyTorch's threads wait."""
+"""Who asks; of a visitor's jobs only the newest goes on; and how PyTorch's threads wait."""
 
 import os
 import subprocess
 import sys
+from contextlib import closing
 
+import httpx
+from gradio_client import Client
+
+from tests.ui.served import serve
 from ui.work import Newest
+
+WHO = """
+import gradio as gr
+from ui import work
+
+def who() -> str:
+    return str(work.visitor())
+
+with gr.Blocks(analytics_enabled=False) as demo:
+    gr.api(who, api_name="who")
+demo.launch(ssr_mode=False, quiet=True)
+"""
+
+
+def test_a_program_is_known_by_its_session_and_one_that_gives_none_by_its_address(tmp_path):
+    with serve(tmp_path, "-c", WHO) as address:
+        for _ in range(2):
+            with closing(Client(address, verbose=False, analytics_enabled=False)) as program:
+                assert [program.predict(api_name="/who") for _ in range(2)] == [program.session_hash] * 2
+        call = f"{address}gradio_api/call/who"
+        for _ in range(2):
+            event = httpx.post(call, json={"data": []}).json()["event_id"]
+            assert '"127.0.0.1"' in httpx.get(f"{call}/{event}").text
 
 
 def test_a_newer_job_of_the_same_visitor_supersedes_the_older():

@@ -21,7 +21,7 @@ METHODS = [
     ["saliency", "Saliency", "", "", "how much each pixel moves the score", "Pixels"],
 ]
 MANY = [[f"model_{i}", f"model_{i}", f"{i / 20:.1f} %"] for i in range(2000)]
-LATE = [["late", "Late", "99 %"]]
+LATE = [["late", "Late", "99 %"], ["later", "Later"]]
 CLASSES = [["tabby", "tabby"], ["264", "cardigan"], ["Cardigan", "Cardigan (dog)"], ["747 jet", "747 jet"]]
 CARD = """zoo.combobox(element, {named: 'True class of lion.jpg', rows: ['lion', 'lynx'].map((name) => [name, name]),
     optional: true}, (value) => { props.value = value; trigger('input'); });"""

@@ -23,6 +23,15 @@ zoo.download = (file) => {
 // On a narrow screen the answer comes after the button: show it when it is there.
 zoo.scrollWhenAnswered = () => { zoo.scrolls = matchMedia('(max-width: 900px)').matches; };
 
+// That the server does not answer is told by gradio, in a toast whose words cannot be set, and which stays until it has
+// loaded the page again.
+const LOST = 'Connection to the server was lost';
+const TOLD = 'The server does not answer: it was stopped, or the network is down. The page loads again by itself as soon as it answers.';
+
+new MutationObserver(() => document.querySelectorAll('.toast-message-text').forEach((said) => {
+  if (said.textContent.startsWith(LOST)) said.textContent = TOLD;
+})).observe(document.documentElement, { childList: true, subtree: true });
+
 // A button in a line of text: <button data-do="..." data-value="...">.
 zoo.buttons = (element, trigger) => element.addEventListener('click', (event) => {
   const button = event.target.closest('[data-do]');

@@ -36,6 +36,7 @@ window.zoo.combobox = (() => {
       this.drawn = 0; // how many of them are in the document
       this.typed = false; // whether the field holds a search rather than the choice
       this.trouble = ''; // why there are no rows
+      this.entered = false; // whether Enter was pressed before the rows had come
       this.build(element, `combo-${++count}`);
       this.listen();
       this.set(options);
@@ -66,7 +67,7 @@ window.zoo.combobox = (() => {
       const { input, list } = this;
       input.addEventListener('focus', () => { this.load(); input.select(); });
       input.addEventListener('blur', () => this.leave());
-      input.addEventListener('input', () => { this.typed = true; this.open(); this.search(); });
+      input.addEventListener('input', () => { this.entered = false; this.typed = true; this.open(); this.search(); });
       input.addEventListener('keydown', (event) => this.press(event));
       this.box.addEventListener('click', (event) => {
         if (event.target === this.clear) return;
@@ -114,6 +115,7 @@ window.zoo.combobox = (() => {
         Object.assign(this, { rows, trouble });
         if (trouble) this.loading = null; // the next visit asks again
         this.refresh();
+        if (this.entered) this.enter();
       };
       this.loading = window.zoo.fetchRows(address);
       this.loading.then((rows) => arrive(rows, ''), () => arrive([], 'The list could not be loaded: try again.'));
@@ -123,6 +125,8 @@ window.zoo.combobox = (() => {
       if (!this.typed) this.rest();
       if (this.isOpen) this.search();
     }
+
+    get isLoading() { return typeof this.source === 'string' && !this.rows.length && !this.trouble; }
 
     get isOpen() { return this.popup.matches(':popover-open'); }
 
@@ -148,6 +152,7 @@ window.zoo.combobox = (() => {
     }
 
     close() {
+      this.entered = false;
       if (this.isOpen) this.popup.hidePopover();
       removeEventListener('scroll', this.follow, true);
       removeEventListener('resize', this.follow);
@@ -220,7 +225,7 @@ window.zoo.combobox = (() => {
     told() {
       const text = this.input.value.trim(), total = this.shown.length.toLocaleString('en');
       if (this.trouble) return this.trouble;
-      if (typeof this.source === 'string' && !this.rows.length) return 'Loading …';
+      if (this.isLoading) return 'Loading …';
       if (!this.shown.length) return this.empty(text);
       if (this.drawn < this.shown.length) return `${this.drawn} of ${total} shown, scroll for more`;
       return `${total} in all`;
@@ -267,6 +272,8 @@ window.zoo.combobox = (() => {
 
     enter() {
       const row = this.shown[this.at], text = this.input.value.trim();
+      this.entered = this.isOpen && this.isLoading;
+      if (this.entered) return;
       if (!this.isOpen) this.open();
       else if (row) this.choose(row);
       else if (this.typed && (text ? this.options.free : this.options.optional)) this.take(text);
