@@ -23,6 +23,7 @@ from zoo.download import (
     download as download,
     is_local as is_local,
 )
+from zoo.fast import Accelerated as Accelerated, accelerate as accelerate
 from zoo.fuse import fuse as fuse
 from zoo.photo import PhotoError as PhotoError, open_photo as open_photo
 from zoo.preprocess import preprocess as preprocess

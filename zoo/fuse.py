@@ -31,11 +31,14 @@ NORMS = nn.BatchNorm1d | nn.BatchNorm2d
 def fuse(model: Backbone, size: tuple[int, int] | None = None) -> Backbone:
     """Make a copy for inference in which branches and batch norms are folded; the model itself does not change.
 
+    The copy shares the memory of weights that are not folded.
+
     `size` (height, width) is an image size that the model takes; its own or 224 unless given. A batch norm stays if no
     layer comes before it, or if something else reads its input. Raises what the model raises for a size it can't take.
     """
     side = model.img_size or SIDE
-    model = deepcopy(model).eval()
+    shared = {id(weight): nn.Parameter(weight.detach(), weight.requires_grad) for weight in model.parameters()}
+    model = deepcopy(model, shared).eval()
     with torch.no_grad():
         _fold_blocks(model)
         for path, norm_path in _pairs(model, size or (side, side)):
