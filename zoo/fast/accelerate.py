@@ -55,13 +55,13 @@ def accelerate(model: Backbone, sample: Tensor, dtype: torch.dtype = torch.float
 
 
 def _accelerated(model: Backbone, sample: Tensor, dtype: torch.dtype) -> Accelerated:
-    folded = fuse(model, (sample.shape[-2], sample.shape[-1])).to(dtype)
     x = sample.to(dtype)
     try:
+        folded = fuse(model, (sample.shape[-2], sample.shape[-1])).to(dtype)
         graph = capture(folded, x)
     except Exception as error:  # a model that cannot be recorded can fail in any way
         why = f"its operators cannot be recorded: {str(error).partition(chr(10))[0]}"
-        return Accelerated(folded, x.shape, dtype, {"": why})
+        return Accelerated(model, x.shape, sample.dtype, {"": why})
     _lay_channels_last(graph)
     if x.is_cuda:
         return Accelerated(Replayed(graph, x) if len(x) <= SMALL else graph, x.shape, dtype, {})

@@ -55,21 +55,37 @@ def _fold_constants(module: fx.GraphModule) -> None:
                 known[node] = getattr(module, node.target)
             elif node.op == "call_function" and all(given in known for given in node.all_input_nodes):
                 known[node] = evaluate(node, known)
-    weights = {t.untyped_storage().data_ptr() for t in module.parameters()}
-    room = ROOM * sum(t.nbytes for t in module.parameters())
     edge = [n for n in known if n.op != "get_attr" and any(user not in known for user in n.users)]
-    edge = [n for n in edge if isinstance(known[n], Tensor)]
-    for node in sorted(edge, key=lambda n: known[n].nbytes):
-        if known[node].untyped_storage().data_ptr() not in weights:
-            room -= known[node].nbytes
+    tables = sorted((n for n in edge if isinstance(known[n], Tensor)), key=lambda n: known[n].nbytes)
+    weights = {_memory(weight) for weight in module.parameters()}
+    room = ROOM * sum(weight.nbytes for weight in module.parameters())
+    for node in tables:
+        room -= known[node].nbytes * (_memory(known[node]) not in weights)
         if room >= 0:
             _replace(module, node, known[node])
-    for node in reversed(known):  # also those that change a tensor in place, which are never dead to torch.fx
-        if not node.users:
+            edge.remove(node)
+    written = {_memory(known[n]) for n in _with_inputs(edge)}
+    for node in reversed(known):  # torch.fx takes what writes into a tensor for alive always
+        if not node.users and _memory(known[node]) not in written:
             module.graph.erase_node(node)
 
 
+def _with_inputs(nodes: list[fx.Node]) -> set[fx.Node]:
+    """Nodes and all that they are computed from."""
+    found, new = set(nodes), set(nodes)
+    while new:
+        new = {given for node in new for given in node.all_input_nodes} - found
+        found |= new
+    return found
+
+
+def _memory(value: Any) -> int | None:
+    """Where a tensor lies, which is where its views lie; None for anything else."""
+    return value.untyped_storage().data_ptr() if isinstance(value, Tensor) else None
+
+
 def _replace(module: fx.GraphModule, node: fx.Node, value: Tensor) -> None:
+    """Let a graph read a tensor in place of computing it."""
     name = f"computed_{node.name}"
     module.register_buffer(name, value.detach())
     with module.graph.inserting_before(node):

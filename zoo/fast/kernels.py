@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo.fast.layers import Layer
+from zoo.fast.layers import Layer, given
 
-CONV_DEFAULTS = [1, 1], [0, 0], [1, 1], 1  # stride, padding, dilation, groups
+CONV_DEFAULTS: tuple[Any, ...] = [1, 1], [0, 0], [1, 1], 1  # stride, padding, dilation, groups
 
 
 @cache
@@ -62,6 +62,11 @@ def _ops() -> Any:
 
 
 def _geometry(layer: Layer) -> tuple[list[int], list[int], list[int], int]:
-    given = layer.node.args[3:]
-    stride, padding, dilation, groups = (*given, *CONV_DEFAULTS[len(given) :])
-    return *(list(pair) if len(pair) == 2 else [*pair, *pair] for pair in (stride, padding, dilation)), groups
+    """Stride, padding, dilation and groups of a convolution."""
+    told = given(layer.node)[3:]
+    stride, padding, dilation, groups = (*told, *CONV_DEFAULTS[len(told) :])
+    return _pair(stride), _pair(padding), _pair(dilation), groups
+
+
+def _pair(sides: list[int]) -> list[int]:
+    return list(sides) if len(sides) == 2 else [*sides, *sides]

@@ -17,7 +17,7 @@ aten = torch.ops.aten
 CONV, LINEAR = aten.conv2d.default, aten.linear.default
 SUMS = aten.add.Tensor, aten.add_.Tensor
 PRODUCTS = aten.mul.Tensor, aten.mul_.Tensor
-UNARY = {  # operator -> oneDNN's name for it
+UNARY: dict[Any, str] = {  # operator -> oneDNN's name for it
     aten.relu: "relu",
     aten.sigmoid: "sigmoid",
     aten.tanh: "tanh",
@@ -58,30 +58,40 @@ class Layer:
 
     @property
     def x(self) -> fx.Node:
-        return node_of(self.node.args[0])
+        return given(self.node)[0]
 
     @property
     def weight(self) -> fx.Node:
-        return node_of(self.node.args[1])
+        return given(self.node)[1]
 
     @property
     def bias(self) -> fx.Node | None:
-        return node_of(self.node.args[2]) if len(self.node.args) > 2 and self.node.args[2] is not None else None
+        return (*given(self.node), None)[2]
 
 
 def find(module: fx.GraphModule) -> Iterator[Layer]:
     """Every layer whose weights are constant, each with as much of what follows as one kernel computes."""
     taken: set[fx.Node] = set()
     for node in module.graph.nodes:
-        if node.target in (CONV, LINEAR) and all(a is None or a.op == "get_attr" for a in node.args[1:3]):
+        if node.target in (CONV, LINEAR) and all(a is None or is_constant(a) for a in given(node)[1:3]):
             layer = _grown(module, Layer((node,)), taken)
             taken.update(layer.nodes)
             yield layer
 
 
-def node_of(argument: Any) -> fx.Node:
-    assert isinstance(argument, fx.Node)
-    return argument
+def given(node: fx.Node) -> tuple[Any, ...]:
+    """What an operator is called with."""
+    return node.args
+
+
+def is_constant(node: fx.Node) -> bool:
+    """Whether a node only reads a tensor that the graph holds."""
+    return node.op == "get_attr"
+
+
+def operator(node: fx.Node) -> Any:
+    """Which operator a node calls, whatever the kinds of its arguments; None if it calls something else."""
+    return getattr(node.target, "overloadpacket", None)
 
 
 def shape_of(node: Any) -> torch.Size | None:
@@ -109,7 +119,7 @@ def _absorbed(module: fx.GraphModule, layer: Layer, node: fx.Node, user: fx.Node
     """The layer with `user`, which reads `node`; None if one kernel can't compute both."""
     if layer.unary != "none":
         return None
-    if name := UNARY.get(getattr(user.target, "overloadpacket", None)):
+    if name := UNARY.get(operator(user)):
         return _activated(layer, user, name)
     if layer.other is not None:
         return None
@@ -119,24 +129,24 @@ def _absorbed(module: fx.GraphModule, layer: Layer, node: fx.Node, user: fx.Node
         return None
     if user.target in SUMS and shape_of(_partner(user, node)) == shape_of(user):
         return replace(layer, other=_partner(user, node))
-    if user.target is aten.addcmul.default and shape_of(user.args[0]) == shape_of(user):
-        scaled = _scaled(module, layer, user.args[2] if user.args[1] is node else user.args[1], order)
-        return scaled and replace(scaled, other=node_of(user.args[0]))
+    if user.target is aten.addcmul.default and shape_of(given(user)[0]) == shape_of(user):
+        scaled = _scaled(module, layer, given(user)[2] if given(user)[1] is node else given(user)[1], order)
+        return scaled and replace(scaled, other=given(user)[0])
     return None
 
 
 def _activated(layer: Layer, user: fx.Node, name: str) -> Layer | None:
     if layer.other is not None and not (layer.is_conv and name == "relu"):
         return None
-    given = list(user.args[1:])
-    numbers = given + NUMBERS[name][len(given) :] if name in NUMBERS else []
+    told = list(given(user)[1:])
+    numbers = told + NUMBERS[name][len(told) :] if name in NUMBERS else []
     algorithm = str(user.kwargs.get("approximate", "none")) if name == "gelu" else ""
     return replace(layer, unary=name, numbers=tuple(numbers), algorithm=algorithm)
 
 
 def _scaled(module: fx.GraphModule, layer: Layer, factor: Any, order: list[int]) -> Layer | None:
     """The layer times a constant factor for each of its channels; None if the factor is something else."""
-    if not isinstance(factor, fx.Node) or factor.op != "get_attr":
+    if not isinstance(factor, fx.Node) or not is_constant(factor):
         return None
     value = getattr(module, str(factor.target))
     channels = 1 if layer.is_conv else len(order) - 1
@@ -149,15 +159,15 @@ def _scaled(module: fx.GraphModule, layer: Layer, factor: Any, order: list[int])
 
 def _partner(user: fx.Node, node: fx.Node) -> Any:
     """The other argument of a sum or product."""
-    return user.args[1] if user.args[0] is node else user.args[0]
+    return given(user)[1] if given(user)[0] is node else given(user)[0]
 
 
 def _turned(user: fx.Node, order: list[int]) -> list[int] | None:
     """The order of dimensions after an operator that permutes them; None if it is another operator."""
     if user.target is aten.permute.default:
-        return [order[dim] for dim in user.args[1]]
+        return [order[dim] for dim in given(user)[1]]
     if user.target is aten.transpose.int:
-        turned, (first, second) = list(order), user.args[1:]
+        turned, (first, second) = list(order), given(user)[1:]
         turned[first], turned[second] = turned[second], turned[first]
         return turned
     return None

@@ -7,15 +7,16 @@ from torch import Tensor, fx
 
 from zoo.fast import kernels
 from zoo.fast.capture import aten, clean
-from zoo.fast.layers import Layer, find
+from zoo.fast.layers import Layer, find, given, is_constant, operator
 
 CLOSE = {  # how far a result may be from what it replaces, as a share of the largest magnitude
     torch.float32: 1e-4,
     torch.bfloat16: 3e-2,
     torch.float16: 3e-3,
 }
-NO_KERNEL = "a packed layer needs constant weights, and padding in numbers"
-LAYERS = "conv", "linear"  # how the names of operators with weights begin
+LAYERS = aten.conv1d, aten.conv2d, aten.convolution, aten.linear
+MOVING = "its weights depend on the image"
+OTHER = "only linear layers and 2-D convolutions with padding in numbers have a packed kernel"
 
 
 class Packed(NamedTuple):
@@ -37,9 +38,8 @@ def pack_layers(module: fx.GraphModule, image: Tensor, paths: dict[int, str]) ->
     trial.run(image)
     found = {layer.node for layer in layers}
     left = {_path(module, layer.node, paths): why for layer, why in trial.left.items()}
-    left |= {
-        _path(module, node, paths): NO_KERNEL for node in module.graph.nodes if _is_layer(node) and node not in found
-    }
+    others = [node for node in module.graph.nodes if operator(node) in LAYERS and node not in found]
+    left |= {_path(module, node, paths): OTHER if is_constant(given(node)[1]) else MOVING for node in others}
     put: dict[fx.Node, fx.Node] = {}
     for layer, packed in trial.packed.items():
         put[layer.last] = _put(module, layer, packed, put)
@@ -90,9 +90,8 @@ class _Trial(fx.Interpreter):
             self.left[layer] = f"its packed kernel differs by {difference:.2g} where the largest value is {reach:.2g}"
 
     def _packed(self, layer: Layer, x: Tensor) -> Packed:
-        weight, bias = (
-            None if node is None else self.fetch_attr(str(node.target)) for node in (layer.weight, layer.bias)
-        )
+        weight = self.fetch_attr(str(layer.weight.target))
+        bias = self.fetch_attr(str(layer.bias.target)) if layer.bias else None
         if layer.scale is not None:
             weight = weight * layer.scale.view(-1, *[1] * (weight.ndim - 1))
             bias = None if bias is None else bias * layer.scale
@@ -103,12 +102,12 @@ def _put(module: fx.GraphModule, layer: Layer, packed: Packed, put: dict[fx.Node
     """Write a layer's kernel into the graph in its place. -> the node that gives its result"""
     graph, name = module.graph, layer.node.name
     with graph.inserting_before(layer.last):
-        tensors = [_constant(module, f"packed_{name}", packed.weight)]
-        tensors.append(None if packed.bias is None else _constant(module, f"bias_{name}", packed.bias))
+        weight = _constant(module, f"packed_{name}", packed.weight)
+        bias = None if packed.bias is None else _constant(module, f"bias_{name}", packed.bias)
         other = put.get(layer.other, layer.other) if layer.other else None
         if other and layer.order:
             other = graph.call_function(aten.permute.default, (other, _inverse(layer.order)))
-        made = graph.call_function(*kernels.call(layer, layer.x, other, *tensors))
+        made = graph.call_function(*kernels.call(layer, layer.x, other, weight, bias))
         if layer.order:
             made = graph.call_function(aten.permute.default, (made, list(layer.order)))
     layer.last.replace_all_uses_with(made)
@@ -134,13 +133,8 @@ def _inverse(order: tuple[int, ...]) -> list[int]:
     return sorted(range(len(order)), key=order.__getitem__)
 
 
-def _is_layer(node: fx.Node) -> bool:
-    packet = getattr(node.target, "overloadpacket", None)
-    return packet is not None and packet.__name__.startswith(LAYERS)
-
-
 def _path(module: fx.GraphModule, node: fx.Node, paths: dict[int, str]) -> str:
     """What the model calls a layer; a number of the graph's if it makes its weight as it runs."""
-    weight = node.args[1]
-    known = getattr(module, str(weight.target)) if isinstance(weight, fx.Node) and weight.op == "get_attr" else None
+    weight = given(node)[1]
+    known = getattr(module, str(weight.target)) if is_constant(weight) else None
     return paths.get(id(known), node.name).removesuffix(".weight")

@@ -10,6 +10,7 @@ from torch import Tensor
 import explain
 import zoo
 from tests.models import FEW, Light, light, light_names
+from zoo.fast.pack import MOVING, OTHER
 from zoo.probe import STAGES, probe
 from zoo.registry import source
 
@@ -17,6 +18,8 @@ NAMES = light_names()
 EVERY_FAMILY = pytest.mark.parametrize("name", NAMES, ids=lambda name: f"{source(name).stem}-{name}")
 # Families that accept one image size, and the sentence with which they refuse others.
 FIXED = {"mlp_mixer": r"images of \d+x\d+ only"}
+
+UNPACKED = {"condconv": {MOVING}, "eca_resnet": {OTHER}}  # why layers of a family have no packed kernel
 
 
 def image(made: Light, batch: int = 1, turned: bool = False) -> Tensor:
@@ -73,6 +76,16 @@ def test_a_fused_model_gives_the_same(name):
     before = {key: value.clone() for key, value in model.state_dict().items()}
     assert_same(run(zoo.fuse(model), image(made)), run(model, image(made)))
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@EVERY_FAMILY
+def test_an_accelerated_copy_gives_the_same(name):
+    made = light(name)
+    model, x = made.build().float(), image(made).float()
+    fast = zoo.accelerate(model, torch.rand_like(x))
+    assert set(fast.left.values()) == UNPACKED.get(source(name).stem, set())
+    expected = run(model, x)
+    assert (run(fast, x) - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
 @EVERY_FAMILY
