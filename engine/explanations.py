@@ -2,12 +2,10 @@
 
 from functools import lru_cache
 
-import torch
-
 import explain
-import zoo
 from engine.search import recipe
 from explain import Availability
+from zoo.registry import create_meta
 
 
 def explanations(name: str) -> list[Availability]:
@@ -21,5 +19,4 @@ def explanations(name: str) -> list[Availability]:
 
 @lru_cache(4096)
 def _explanations(architecture: str, num_classes: int) -> tuple[Availability, ...]:
-    with torch.device("meta"):
-        return tuple(explain.available(zoo.create(architecture, num_classes=num_classes)))
+    return tuple(explain.available(create_meta(architecture, num_classes=num_classes)))

@@ -3,9 +3,11 @@
 import asyncio
 import contextvars
 import logging
+import os
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -49,6 +51,7 @@ FAILED = "This failed unexpectedly, and the log says how: choose another model o
 FULL = "Too many people ask at once: wait a minute, then press Classify again."
 SECONDS = {"look": 30, "evaluate": 60, "time": 20}  # that each kind of job requests from ZeroGPU
 DOING = {"look": "Looking", "evaluate": "Measuring", "time": "Timing"}
+OPENERS = min(os.cpu_count() or 1, 4)  # threads that open the photos of a job: Pillow decodes and resizes side by side
 PAUSE = 0.25  # least seconds between two steps of the same kind: each costs the page some milliseconds
 
 
@@ -71,7 +74,7 @@ class LocalEngine:
         self.timings = Timings()
         self.schedule = Schedule()
         self.seconds = allowed()
-        self._opening = threading.Lock()  # one job's photos are decoded at a time: a large one takes much memory
+        self._opening = threading.Lock()  # one job's photos are opened at a time
         self._jobs = 0
         self._lent = lent(self._alone, lambda job: SECONDS[job.kind])
 
@@ -169,11 +172,9 @@ class LocalEngine:
 
     def _prepared(self, job: Job, told: Told) -> list[Frame | str]:
         """Open the photos and load the model, which needs no turn on the device."""
-        row, frames = recipe(job.request.model), []
+        row = recipe(job.request.model)
         with self._opening:
-            for i, photo in enumerate(job.photos):
-                told(Step(i, len(job.photos), "Opening photos"))
-                frames.append(_framed(photo, row))
+            frames = _frames(job.photos, row, told)
         if job.kind == "time" or any(isinstance(frame, Frame) for frame in frames):
             self.store.get(row.name)
         return frames
@@ -199,7 +200,7 @@ class LocalEngine:
         try:
             with self._sentences():
                 row = recipe(job.request.model)
-                return self._compute(job, [_framed(photo, row) for photo in job.photos], silent)
+                return self._compute(job, _frames(job.photos, row, silent), silent)
         except EngineError as error:
             return error
 
@@ -248,6 +249,20 @@ class LocalEngine:
 def _is_out_of_memory(error: Exception) -> bool:
     """On a GPU, running out of memory has its own class of error; on a CPU, only a message."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _frames(photos: Sequence[Photo], row: Checkpoint, told: Told) -> list[Frame | str]:
+    """Prepare photos side by side; the result is in their order. If `told` raises, no further one is begun."""
+    frames = []
+    with ThreadPoolExecutor(OPENERS) as pool:
+        begun = [pool.submit(_framed, photo, row) for photo in photos]
+        try:
+            for i, one in enumerate(begun):
+                told(Step(i, len(photos), "Opening photos"))
+                frames.append(one.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return frames
 
 
 def _framed(photo: Photo, row: Checkpoint) -> Frame | str:

@@ -14,12 +14,13 @@ from engine.classes import class_names, find_class
 from engine.images import encode_exact, encode_photo, fit_page
 from engine.jobs import EngineError, Guess, Look, Map, Photo, Place, Request
 from engine.search import LONGEST, RANDOM, has_classes, recipe
+from engine.store import give_back
 from explain import Explanation, Progress, export, render
 from explain.render import Placement
 from explain.steps import forward
 from zoo.base import Backbone
 from zoo.catalogue import Checkpoint
-from zoo.photo import decode_photo
+from zoo.photo import decoded
 from zoo.preprocess import normalise, seen, view
 
 NO_CLASSES = (
@@ -30,6 +31,7 @@ NOT_FINITE = (
     "This model's outputs are infinite or not numbers, so it has no answer: its weights are damaged, or too large for "
     "float32. Choose other weights."
 )
+LARGE = 20 * 10**6  # pixels of a photo whose memory is given back at once: each thread would keep that of its last one
 GUESSES = 20  # so many at most are listed
 
 
@@ -56,13 +58,20 @@ class Frame:
 
 def frame(photo: Photo, row: Checkpoint) -> Frame:
     """Open a photo and prepare it for a checkpoint. Raises zoo.PhotoError."""
-    image = decode_photo(photo.data, photo.name)
-    page, shown = fit_page(image), seen(image, row)
-    across, down = page.width / image.width, page.height / image.height
-    left, top, right, bottom = view(image.size, row).box
+    size, page, shown = _resized(photo, row)
+    if size[0] * size[1] >= LARGE:
+        give_back()
+    across, down = page.width / size[0], page.height / size[1]
+    left, top, right, bottom = view(size, row).box
     box = left * across, top * down, right * across, bottom * down
     placement = Placement(page.size, box, (shown.height, shown.width))
-    return Frame(page, shown, placement, captions.crop(image.size, row), normalise(shown, row))
+    return Frame(page, shown, placement, captions.crop(size, row), normalise(shown, row))
+
+
+def _resized(photo: Photo, row: Checkpoint) -> tuple[tuple[int, int], Image.Image, Image.Image]:
+    """A photo's width and height, its copy for the page, and what the model sees of it."""
+    with decoded(photo.data, photo.name) as image:
+        return image.size, fit_page(image), seen(image, row)
 
 
 def batch(frames: list[Frame], model: Backbone) -> Tensor:

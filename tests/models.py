@@ -9,7 +9,7 @@ import zoo
 from tools import golden_file
 from tools.fill import fill
 from zoo.cost import native_size
-from zoo.registry import source, variant
+from zoo.registry import create_meta, source, variant
 
 GOLDENS = {
     row["name"]: row | {"file": family} for family in golden_file.families() for row in golden_file.read(family).rows
@@ -55,8 +55,7 @@ SHORT: dict[str, dict] = {"swin_cifar": {"depths": (2, 2, 2)}, "vit_cifar": {"de
 
 def on_meta(name: str, **overrides: Any) -> zoo.Backbone:
     """A variant on the meta device: it has shapes, names and attributes, but no numbers."""
-    with torch.device("meta"):
-        return zoo.create(name, **overrides)
+    return create_meta(name, **overrides)
 
 
 WITH_ATTENTION = [name for name in SMALL if on_meta(name).no_attention is None]

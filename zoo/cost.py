@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from zoo.catalogue import for_architecture
 from zoo.meta import OnMeta
 from zoo.probe import STAGES, Probe, probe, whole
-from zoo.registry import create, variant
+from zoo.registry import create_meta, variant
 
 USUAL_SIDE = 224  # pixels; for an architecture without a size in its config or a checkpoint
 
@@ -52,8 +52,7 @@ def native_size(architecture: str) -> tuple[int, int]:
 @lru_cache(4096)
 def _cost(architecture: str, height: int, width: int, num_classes: int | None) -> Cost:
     overrides = {} if num_classes is None else {"num_classes": num_classes}
-    with torch.device("meta"):
-        model = create(architecture, **overrides)
+    model = create_meta(architecture, **overrides)
     macs, seen = _forward(model, height, width)
     paths = {module: path for path, module in model.named_modules()}
     between_positions = [record for record in seen.attention if record.geometry is not None]

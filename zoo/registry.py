@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo.base import Backbone
+from zoo.meta import Unfilled
 
 _VARIANTS: dict[str, tuple[type[Backbone], Any]] = {}
 
@@ -59,14 +60,19 @@ def create(name: str, **overrides: Any) -> Backbone:
     return model(replace(cfg, **overrides)).eval()
 
 
+def create_meta(name: str, **overrides: Any) -> Backbone:
+    """Build a variant as `create` does, on the meta device: its weights have shapes and no values."""
+    with torch.device("meta"), Unfilled():
+        return create(name, **overrides)
+
+
 def create_from(name: str, state_dict: dict[str, Tensor], **overrides: Any) -> Backbone:
     """Build a variant on a checkpoint's own tensors: no random weights are drawn and no tensor is copied.
 
     What the tensors say (number of classes, image size) replaces the variant's defaults; `overrides` replace both.
     """
     model, cfg = variant(name)
-    with torch.device("meta"):
-        built = create(name, **(model.fit(cfg, state_dict) | overrides))
+    built = create_meta(name, **(model.fit(cfg, state_dict) | overrides))
     for key, own in built.state_dict().items():
         if key in state_dict and own.is_floating_point() and not state_dict[key].is_floating_point():
             kind = str(state_dict[key].dtype).removeprefix("torch.")

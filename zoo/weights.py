@@ -18,7 +18,7 @@ from zoo.base import Backbone
 from zoo.catalogue import Checkpoint
 from zoo.download import Progress, WeightsError, check, first_line, local, remote, retrieve, row_of
 from zoo.memory import shortage
-from zoo.registry import create, create_from, variant
+from zoo.registry import create_from, create_meta, variant
 
 _NESTS = "state_dict_ema", "model_ema", "state_dict", "model", "module", "encoder"  # averaged weights first
 _FOREIGN = RuntimeError, LookupError, ValueError, TypeError, AttributeError  # what another model's file may raise
@@ -135,11 +135,9 @@ def _misfit(architecture: str, state: dict[str, Tensor], overrides: dict[str, An
     """Say in one clause how a state dict differs from the architecture's own; None if it does not."""
     model, cfg = variant(architecture)
     try:
-        with torch.device("meta"):
-            built = create(architecture, **(model.fit(cfg, state) | overrides))
+        built = create_meta(architecture, **(model.fit(cfg, state) | overrides))
     except _FOREIGN:
-        with torch.device("meta"):
-            built = create(architecture)
+        built = create_meta(architecture)
     asked = built.state_dict()
     reshaped = {k for k in asked if k in state and asked[k].shape != state[k].shape}
     named = {k: asked.get(k, v) for k, v in state.items() if k not in reshaped}  # only the names matter here

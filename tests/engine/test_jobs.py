@@ -3,6 +3,7 @@
 import asyncio
 import pickle
 import threading
+import time
 from contextlib import aclosing
 
 import numpy as np
@@ -90,6 +91,37 @@ def test_an_unreadable_photo_is_a_sentence_and_does_not_affect_the_others():
     (alone,) = look(QUICK.request, [RED])
     assert np.array_equal(second.map.values, alone.map.values)
     assert second.photo == alone.photo
+
+
+def test_many_photos_keep_their_order_and_progress_counts_them_in_the_jobs_own_thread(monkeypatch):
+    monkeypatch.setattr(local, "OPENERS", 4)
+    shades = [Image.new("RGB", (400 - 30 * i, 200), (20 * i, 0, 0)) for i in range(12)]  # the later, the quicker
+    photos, told = [*map(photo, shades)], []
+    photos[5] = BROKEN
+    found = ENGINE.perform(Job("look", QUICK.request, tuple(photos)), lambda e: told.append((e, threading.get_ident())))
+    assert isinstance(found.photos[5], str)
+    for i, answer in enumerate(found.photos):
+        assert i == 5 or images.decode(answer.seen).convert("RGB").getpixel((16, 16)) == (20 * i, 0, 0)
+    opening = [event for event, _ in told if isinstance(event, Step) and event.doing == "Opening photos"]
+    assert opening == [Step(i, 12, "Opening photos") for i in range(12)]
+    assert {thread for _, thread in told} == {threading.get_ident()}
+
+
+def test_a_job_that_is_closed_while_its_photos_open_begins_no_further_one(monkeypatch):
+    begun = []
+
+    def slow(photo, row):
+        begun.append(photo)
+        time.sleep(0.2)
+        return "One sentence."
+
+    def closed(event):
+        raise StoppedError
+
+    monkeypatch.setattr(local, "_framed", slow)
+    with pytest.raises(StoppedError):
+        ENGINE.perform(Job("look", QUICK.request, 12 * QUICK.photos), closed)
+    assert len(begun) <= 2 * local.OPENERS < 12
 
 
 def test_photos_that_are_all_bad_need_no_model():

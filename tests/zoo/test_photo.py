@@ -1,6 +1,8 @@
 """Every kind of photo file gives the RGB pixels that it means, and every other file one clear sentence."""
 
 import struct
+import threading
+import time
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +12,7 @@ import pytest
 from PIL import Image
 
 import zoo.photo as module
-from zoo.photo import PhotoError, open_photo
+from zoo.photo import PhotoError, decoded, open_photo
 
 ORANGE = (240, 120, 20)
 NOISE = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8)  # no symmetry
@@ -330,4 +332,47 @@ def test_many_threads(tmp_path):
     alone = [outcome(path) for path in paths]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(outcome, paths * 25)) == alone * 25
+    assert filters == warnings.filters
+
+
+def test_two_photos_are_decoded_side_by_side(tmp_path):
+    data, both = saved(tmp_path, Image.fromarray(NOISE)).read_bytes(), threading.Barrier(2, timeout=10)
+
+    def borrow(name):
+        with decoded(data, name) as image:
+            both.wait()
+            return np.asarray(image)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(np.array_equal(found, NOISE) for found in pool.map(borrow, "ab"))
+
+
+def test_photos_wait_for_room_and_none_overtakes_a_large_one():
+    room, entered = module._Room(12), []
+
+    def take(pixels):
+        with room.share(pixels):
+            entered.append(pixels)
+
+    with ThreadPoolExecutor(2) as pool:
+        with room.share(2):
+            pool.submit(take, 12)
+            while not room._next.locked():
+                time.sleep(0.001)
+            small = pool.submit(take, 1)
+            time.sleep(0.05)
+            assert entered == []
+        small.result(10)
+    assert entered == [12, 1]
+
+
+def test_an_error_while_a_photo_is_borrowed_is_not_blamed_on_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_ROOM", module._Room(NOISE[..., 0].size))
+    path = saved(tmp_path, Image.fromarray(NOISE))
+    filters = list(warnings.filters)
+    for _ in range(2):  # the room for one photo is free again
+        with pytest.raises(ZeroDivisionError), decoded(path.read_bytes(), path.name):
+            raise ZeroDivisionError
+    assert "damaged" in sentence(written(tmp_path, path.read_bytes()[:60], "short.png"))
+    assert (pixels(path) == NOISE).all()
     assert filters == warnings.filters

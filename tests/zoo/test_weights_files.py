@@ -1,6 +1,8 @@
 """Weights from a file: what is read, what is refused, and whether it fits the architecture and the memory."""
 
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,6 +29,18 @@ def test_a_local_file_in_half_precision(tmp_path):
         model = weights.load_file(tmp_path / name, ARCHITECTURE)
         assert {p.dtype for p in model.parameters()} == {torch.float32}
         torch.testing.assert_close(model.state_dict()["conv1.weight"], STATE["conv1.weight"].bfloat16().float())
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="this system does not list its mapped files")
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pth"])
+def test_weights_in_float32_stay_in_the_mapped_file(tmp_path, name):
+    path = tmp_path / name
+    save_file(STATE, path) if path.suffix == ".safetensors" else torch.save(STATE, path)
+    state = weights.load_file(path, ARCHITECTURE).state_dict()
+    maps = re.findall(rf"^(\w+)-(\w+) .* {re.escape(str(path))}$", Path("/proc/self/maps").read_text(), re.MULTILINE)
+    spans = [range(int(start, 16), int(end, 16)) for start, end in maps]
+    assert state.keys() == STATE.keys()
+    assert [k for k, v in state.items() if not any(v.data_ptr() in span for span in spans)] == []
 
 
 def test_nested_weights_are_found_and_averaged_ones_preferred(tmp_path):

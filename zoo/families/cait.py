@@ -54,8 +54,8 @@ class Block(nn.Module):
         self.attn = self.attention(cfg.dim, cfg.num_heads)
         self.norm2 = LayerNorm(cfg.dim)
         self.mlp = Mlp(cfg.dim, MLP_RATIO * cfg.dim)
-        self.gamma_1 = nn.Parameter(cfg.layer_scale * torch.ones(cfg.dim))
-        self.gamma_2 = nn.Parameter(cfg.layer_scale * torch.ones(cfg.dim))
+        self.gamma_1 = nn.Parameter(torch.full((cfg.dim,), cfg.layer_scale))
+        self.gamma_2 = nn.Parameter(torch.full((cfg.dim,), cfg.layer_scale))
         self.drop_path = DropPath(drop_path)
 
     def update(self, x: Tensor, y: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ class AttentionPool2d(nn.Module):
         self.q, self.k, self.v = (nn.Linear(dim, dim) for _ in range(3))
         self.drop = nn.Dropout(drop)
         self.proj = classifier(dim, num_classes)
-        self.pos_embed = nn.Parameter(torch.randn(1 + side * side, dim) * dim**-0.5)
+        self.pos_embed = nn.Parameter(torch.randn(1 + side * side, dim).mul_(dim**-0.5))
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         grid = Grid(1, *x.shape[2:])

@@ -54,7 +54,7 @@ class Block(nn.Module):
         self.conv_dw = nn.Conv2d(dim, dim, kernel, padding=kernel // 2, groups=dim)
         self.norm = (cfg.norm if cfg.conv_mlp else LayerNorm)(dim, eps=cfg.eps)
         self.mlp = Mlp(dim, 4 * dim, act=cfg.act, conv=cfg.conv_mlp, grn=cfg.grn)
-        self.gamma = None if cfg.gamma is None else nn.Parameter(cfg.gamma * torch.ones(dim))
+        self.gamma = None if cfg.gamma is None else nn.Parameter(torch.full((dim,), cfg.gamma))
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -88,8 +88,8 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
         self.gamma_1 = self.gamma_2 = None
         if cfg.layer_scale is not None:
-            self.gamma_1 = nn.Parameter(cfg.layer_scale * torch.ones(cfg.dim))
-            self.gamma_2 = nn.Parameter(cfg.layer_scale * torch.ones(cfg.dim))
+            self.gamma_1 = nn.Parameter(torch.full((cfg.dim,), cfg.layer_scale))
+            self.gamma_2 = nn.Parameter(torch.full((cfg.dim,), cfg.layer_scale))
 
     def add(self, x: Tensor, y: Tensor, gamma: Tensor | None) -> Tensor:
         y = self.drop_path(y)

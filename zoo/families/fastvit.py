@@ -111,7 +111,7 @@ class ScaledSum(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.gamma = nn.Parameter(GAMMA * torch.ones(dim, 1, 1))
+        self.gamma = nn.Parameter(torch.full((dim, 1, 1), GAMMA))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return torch.addcmul(x, self.gamma, y)

@@ -227,7 +227,7 @@ def _resize_line(table: Tensor, length: int) -> Tensor:
 
 
 def _noise(std: float, *shape: int) -> nn.Parameter:
-    return nn.Parameter(torch.randn(shape) * std)
+    return nn.Parameter(torch.randn(shape).mul_(std))
 
 
 GAP = Config(registers=4)

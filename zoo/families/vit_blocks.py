@@ -146,8 +146,8 @@ class Difference(nn.Module):
         half = dim // num_heads // 2
         self.num_heads = num_heads
         self.start = 0.8 - 0.6 * math.exp(-0.3 * index)
-        self.lambda_q1, self.lambda_k1 = (nn.Parameter(0.1 * torch.randn(half)) for _ in "qk")
-        self.lambda_q2, self.lambda_k2 = (nn.Parameter(0.1 * torch.randn(half)) for _ in "qk")
+        self.lambda_q1, self.lambda_k1 = (nn.Parameter(torch.randn(half).mul_(0.1)) for _ in "qk")
+        self.lambda_q2, self.lambda_k2 = (nn.Parameter(torch.randn(half).mul_(0.1)) for _ in "qk")
         self.sub_norm = RmsNorm(2 * half, eps=1e-5)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:

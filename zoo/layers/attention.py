@@ -38,7 +38,7 @@ class AttentionPool(nn.Module):
     ):
         super().__init__()
         self.num_heads, self.skip_prefix = num_heads, skip_prefix
-        self.latent = nn.Parameter(torch.randn(1, 1, dim) * dim**-0.5)
+        self.latent = nn.Parameter(torch.randn(1, 1, dim).mul_(dim**-0.5))
         self.q = nn.Linear(dim, dim)
         self.kv = nn.Linear(dim, 2 * dim)
         self.proj = nn.Linear(dim, dim)

@@ -9,7 +9,7 @@ class LayerScale(nn.Module):
 
     def __init__(self, dim: int, start: float):
         super().__init__()
-        self.gamma = nn.Parameter(start * torch.ones(dim))
+        self.gamma = nn.Parameter(torch.full((dim,), start))
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gamma
