@@ -7,6 +7,7 @@
     local.py         the engine of this machine: runs jobs, one at a time on the device, quick ones first
       schedule.py    decides which job has the device         limit.py    ends one that computes for too long
       store.py       keeps models in memory      cache.py         keeps answers
+      ways.py        models accelerated or compiled
       look.py        classify and explain        faithfulness.py  evaluate        measure.py  time
       captions.py    what was seen, and where
     images.py        images as bytes             archive.py       files to save
@@ -28,6 +29,8 @@ from engine.classes import (
 )
 from engine.explanations import explanations as explanations
 from engine.jobs import (
+    PRECISIONS as PRECISIONS,
+    WAYS as WAYS,
     Answer as Answer,
     Encoded as Encoded,
     Engine as Engine,

@@ -18,6 +18,9 @@ from explain.faithfulness import Evaluation as Evaluation
 
 Place = tuple[float, float]  # in a photo: down and across, each from 0 to 1
 
+PRECISIONS = ("float32", "bfloat16")
+WAYS = ("fast", "plain", "compiled")  # accelerated by zoo, as it is written, compiled by PyTorch
+
 NO_PHOTO = "There is no photo yet: upload one, paste one, or take an example."
 
 
@@ -56,6 +59,7 @@ class Request:
     layer: str = ""  # number of an attention layer, or name of a tap; blank for the last, or for where the head reads
     head: int = -1  # of that layer; -1 for the mean of all
     signed: bool = False  # also draw evidence against the class
+    precision: str = "float32"  # of the guesses: one of PRECISIONS
     together: bool = False  # all photos share one colour scale and one basis of features
     clicked: tuple[int, Place] | None = None  # number of a photo, and the place in it to ask about
 
@@ -67,6 +71,7 @@ class Job:
     kind: Literal["look", "evaluate", "time"]
     request: Request
     photos: tuple[Photo, ...] = ()
+    way: str = "fast"  # of running the model that is timed: one of WAYS
     seconds: float | None = None  # how long to time it; None: when the device is idle, and once for all who ask
     visitor: str | None = None  # who asks, if that is known: of a visitor's slow jobs, one computes at a time
 
@@ -163,8 +168,8 @@ class Engine(Protocol):
         """
         ...
 
-    def timed(self, name: str) -> Measured | None:
-        """The kept timing of a model; None if it has not been timed yet."""
+    def timed(self, request: Request) -> dict[str, Measured]:
+        """The kept timings of a model in the precision that is asked for, by way; the last measured first."""
         ...
 
 

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -20,6 +21,11 @@ WARMUPS = 3  # the first pass allocates memory and chooses kernels, so it takes 
 TRUE = ("1", "t", "true")  # as the Spaces library reads its switches
 PAUSE = 0.005  # seconds between two passes after which caches are cold, so that the next pass warms up anew
 BUSY = 1.5  # medians that the 90th percentile does not exceed on a quiet machine
+WAYS = {
+    "plain": "as it is written",
+    "fast": "accelerated in {:.1f} s (no output moves by more than {:.1g}; the largest is {:.1g})",
+    "compiled": "torch.compile, which took {:.0f} s",
+}
 PATIENCE = 5  # a slow model may take this many times the requested seconds to reach the least number of runs
 
 
@@ -38,6 +44,11 @@ class Timing:
     median_ms: float
     p90_ms: float  # nine passes in ten took no longer
     first_ms: float  # the very first pass
+    way: str = "plain"  # how the model ran: as it is written, or "fast" or "compiled"
+    prepared_s: float = 0.0  # seconds that it took to accelerate or compile it
+    change: float = 0.0  # how far an output is from that of the model as it is written, at most, and
+    reach: float = 0.0  # the largest magnitude of an output
+    note: str = ""  # why it, or a part of it, ran as it is written in spite of that
 
     @property
     def images_per_second(self) -> float:
@@ -51,9 +62,10 @@ class Timing:
     def sentence(self) -> str:
         """State the figures and how they were measured, in one line."""
         busy = "; the machine was busy while it was measured" if self.busy else ""
+        how = WAYS[self.way].format(self.prepared_s, self.change, self.reach) + self.note
         threads = "" if self.threads is None else f"{_count(self.threads, 'thread')}, "
         return (
-            f"{self.device}, {threads}{self.dtype}, batch {self.batch}, {self.height}x{self.width}: "
+            f"{self.device}, {threads}{self.dtype}, {how}, batch {self.batch}, {self.height}x{self.width}: "
             f"median {_digits(self.median_ms)} ms, p90 {_digits(self.p90_ms)} ms of {_count(self.n, 'run')} "
             f"after {_count(self.warmups, 'warm-up')}; the model's forward alone, preprocessing left out{busy}"
         )
@@ -80,7 +92,7 @@ def measure(
     """
     if min(seconds, min_runs, max_runs, batch) <= 0:
         raise ValueError("seconds, min_runs, max_runs and batch must be greater than zero.")
-    weight = next(model.parameters(), torch.empty(0))
+    weight = next(chain(model.parameters(), model.buffers()), torch.empty(0))
     if model.training or weight.is_meta:
         raise ValueError("Only a model in eval mode, with weights in place, can be timed: load it, then call eval().")
     x = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0)).to(weight)

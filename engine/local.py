@@ -18,6 +18,7 @@ from engine.cache import Answers, Key
 from engine.faithfulness import evaluate
 from engine.jobs import (
     NO_PHOTO,
+    PRECISIONS,
     Answer,
     EngineError,
     Event,
@@ -38,8 +39,10 @@ from engine.measure import Timings, time_model
 from engine.schedule import BEAT, Schedule
 from engine.search import RANDOM, is_local, recipe
 from engine.store import GIB, Store, give_back
+from engine.ways import DTYPES, Ready, accelerated, check, compiled, noise
 from engine.zerogpu import lent
 from explain import ExplanationError
+from zoo import Accelerated, accelerate
 from zoo.base import Backbone
 from zoo.catalogue import Checkpoint
 from zoo.cost import cost
@@ -123,14 +126,15 @@ class LocalEngine:
             self._jobs -= 1
             closed.set()
 
-    def timed(self, name: str) -> Measured | None:
-        """The kept timing of a model; None if it has not been timed yet."""
-        return self.timings.get(name)
+    def timed(self, request: Request) -> dict[str, Measured]:
+        """The kept timings of a model in the precision that is asked for, by way; the last measured first."""
+        return self.timings.of(request)
 
     def perform(self, job: Job, told: Told = silent) -> Answer:
         """Run a job in this thread: fetch the weights, wait for the device, compute. Raises EngineError."""
         name, key = job.request.model, self.answers.key(job)
         with self._sentences():
+            check(job.way, job.request.precision)
             if job.kind != "time" and not job.photos:
                 raise EngineError(NO_PHOTO)
             if known := self._known(job, key):
@@ -144,18 +148,18 @@ class LocalEngine:
 
     def _known(self, job: Job, key: Key | None) -> Answer | None:
         if job.kind == "time" and job.seconds is None:
-            kept = self.timings.get(job.request.model)
+            kept = self.timings.of(job.request).get(job.way)
             return kept and kept.timing
         return self.answers.get(key)
 
     def _keep(self, job: Job, key: Key | None, found: Answer) -> Answer:
         if isinstance(found, Timing):
-            self.timings.put(job.request.model, found)
+            self.timings.put(job.request, job.way, found)
         self.answers.put(key, found)
         return found
 
     def _in_turn(self, job: Job, key: Key | None, told: Told) -> Answer:
-        frames = self._prepared(job, told) if self._lent is None else []
+        frames, ready = self._prepared(job, told) if self._lent is None else ([], None)
         with self.schedule.turn(job.priority, lambda: told(Waiting()), job.visitor) as give_way:
             limit = Limit(self.seconds)
 
@@ -168,20 +172,32 @@ class LocalEngine:
             if known := self._known(job, key):  # the same was asked a moment before, and computed while this job waited
                 return known
             told(Step(0, 0, DOING[job.kind]))
-            return self._keep(job, key, self._borrow(job) if self._lent else self._compute(job, frames, step))
+            return self._keep(job, key, self._borrow(job) if self._lent else self._compute(job, frames, ready, step))
 
-    def _prepared(self, job: Job, told: Told) -> list[Frame | str]:
-        """Open the photos and load the model, which needs no turn on the device."""
+    def _prepared(self, job: Job, told: Told) -> tuple[list[Frame | str], Ready | None]:
+        """Open the photos, and load the model in the way that is asked for, which needs no turn on the device."""
         row = recipe(job.request.model)
         with self._opening:
             frames = _frames(job.photos, row, told)
-        if job.kind == "time" or any(isinstance(frame, Frame) for frame in frames):
-            self.store.get(row.name)
-        return frames
+        needed = job.kind == "time" or any(isinstance(frame, Frame) for frame in frames)
+        return frames, self._ready(job, told) if needed else None
 
-    def _compute(self, job: Job, frames: list[Frame | str], told: Told) -> Answer:
+    def _ready(self, job: Job, told: Told) -> Ready:
+        name, way, precision = job.request.model, job.way, job.request.precision
+        model, size = self.store.get(name), recipe(name).size
+        exact = precision == PRECISIONS[0]
+        if way == "plain" or job.kind == "evaluate" or (job.kind == "look" and exact):
+            return Ready(model, "plain")
+        if way == "compiled":
+            told(Step(0, 0, "Compiling"))
+            return compiled(model, noise(model, size))
+        told(Step(0, 0, "Accelerating"))
+        made = self.store.copy(name, precision, lambda model: accelerate(model, noise(model, size), DTYPES[precision]))
+        return accelerated(made)
+
+    def _compute(self, job: Job, frames: list[Frame | str], ready: Ready | None, told: Told) -> Answer:
         if job.kind == "time":
-            return time_model(self.store.get(job.request.model), job.request.model, job.seconds, told)
+            return time_model(ready or self._ready(job, told), job.request.model, job.seconds, told)
         good = [frame for frame in frames if isinstance(frame, Frame)]
         request = _renumbered(job.request, frames)
 
@@ -192,7 +208,8 @@ class LocalEngine:
             return evaluate(self.store.get(request.model), request, good, progress)
         if job.kind == "evaluate":
             raise EngineError(NO_PHOTO)
-        looks = iter(look(self.store.get(request.model), request, good, progress) if good else [])
+        fast = ready.run if ready and isinstance(ready.run, Accelerated) else None
+        looks = iter(look(self.store.get(request.model), request, good, progress, fast) if good else [])
         return Looks(tuple(frame if isinstance(frame, str) else next(looks) for frame in frames))
 
     def _alone(self, job: Job) -> Answer | EngineError:
@@ -200,7 +217,7 @@ class LocalEngine:
         try:
             with self._sentences():
                 row = recipe(job.request.model)
-                return self._compute(job, _frames(job.photos, row, silent), silent)
+                return self._compute(job, _frames(job.photos, row, silent), self._ready(job, silent), silent)
         except EngineError as error:
             return error
 

@@ -18,6 +18,7 @@ from engine.store import give_back
 from explain import Explanation, Progress, export, render
 from explain.render import Placement
 from explain.steps import forward
+from zoo import Accelerated
 from zoo.base import Backbone
 from zoo.catalogue import Checkpoint
 from zoo.photo import decoded
@@ -32,6 +33,7 @@ NOT_FINITE = (
     "float32. Choose other weights."
 )
 LARGE = 20 * 10**6  # pixels of a photo whose memory is given back at once: each thread would keep that of its last one
+OF_THE_MODEL = "The map is that of the model in float32."
 GUESSES = 20  # so many at most are listed
 
 
@@ -79,19 +81,34 @@ def batch(frames: list[Frame], model: Backbone) -> Tensor:
     return torch.stack([frame.x for frame in frames]).to(next(model.parameters()).device)
 
 
-def look(model: Backbone, request: Request, frames: list[Frame], progress: Progress = explain.silent) -> list[Look]:
-    """Classify photos and show where the model looked, one Look per frame. Raises EngineError."""
+def look(
+    model: Backbone,
+    request: Request,
+    frames: list[Frame],
+    progress: Progress = explain.silent,
+    fast: Accelerated | None = None,
+) -> list[Look]:
+    """Classify photos and show where the model looked, one Look per frame. Raises EngineError.
+
+    The guesses are those of `fast` if there is such a copy of the model; maps are always the model's own.
+    """
     row, x = recipe(request.model), batch(frames, model)
-    logits = forward(model, x, progress).float().cpu()
+    exact = logits = forward(model, x, progress).float().cpu()
+    if fast:
+        logits = torch.cat([forward(fast, one, progress) for one in x.split(1)]).cpu()
     if not logits.isfinite().all():
         raise EngineError(NOT_FINITE)
     shares = logits.softmax(-1)
     asked = options(request, row, frames)
+    if fast and "target" in asked and asked["target"] is None:
+        asked["target"] = logits.argmax(-1)  # the first guess that is shown, also where float32 has another
     maps, problem = _explain(model, x, request.method, asked, progress)
     drawn = draw(maps, request, model, frames) if maps else [None] * len(frames)
     notes = [problem] if problem else maps.notes if maps else []
     if not has_classes(request.model):
         notes = [NO_CLASSES, *notes]
+    if fast:
+        notes = [less_exact(fast, logits, exact), *notes, *[OF_THE_MODEL] * bool(maps)]
     query = maps.query if maps else None
     return [
         Look(
@@ -106,6 +123,14 @@ def look(model: Backbone, request: Request, frames: list[Frame], progress: Progr
         )
         for i, frame in enumerate(frames)
     ]
+
+
+def less_exact(fast: Accelerated, logits: Tensor, exact: Tensor) -> str:
+    """How far the guesses of a copy are from the model's own, in a sentence."""
+    change, reach = (logits - exact).abs().max().item(), exact.abs().max().item()
+    kind = str(fast.dtype).removeprefix("torch.")
+    moved = f"no output moved by more than {change:.1g} here, where the largest is {reach:.1g}"
+    return f"The guesses are computed in {kind}: {moved}."
 
 
 def has_guesses(row: Checkpoint) -> bool:

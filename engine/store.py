@@ -3,48 +3,66 @@
 import ctypes
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
+import torch
+from torch import nn
+
+from zoo import Accelerated
 from zoo.base import Backbone
 
 GIB = 1 << 30
 
 
 class Store:
-    """Keep the models used last, up to a number of bytes; thread-safe.
+    """Keep the models used last, and what was made of them, up to a number of bytes; thread-safe.
 
     One model is loaded at a time, and meanwhile those that are kept can be had.
     """
 
     def __init__(self, load: Callable[[str], Backbone], limit: int = 4 * GIB):
         self.load, self.limit = load, limit
-        self.models: OrderedDict[str, Backbone] = OrderedDict()
+        self.models: OrderedDict[tuple[str, str], nn.Module] = OrderedDict()  # by name, and kind of copy if it is one
         self._lock, self._loading = threading.Lock(), threading.Lock()
 
     def get(self, name: str) -> Backbone:
-        found = self._kept(name)
-        if found is not None:
-            return found
-        with self._loading:
-            found = self._kept(name)  # another job may have loaded it while this one waited
-            return self._keep(name, self.load(name)) if found is None else found
+        """A model by its name."""
+        return self._had((name, ""), lambda: self.load(name))
+
+    def copy(self, name: str, kind: str, make: Callable[[Backbone], Accelerated]) -> Accelerated:
+        """What `make` makes of a model; it is made once for each kind."""
+        model = self.get(name)
+        return self._had((name, kind), lambda: make(model))
 
     def clear(self) -> None:
         with self._lock:
             self.models.clear()
         give_back()
 
-    def _kept(self, name: str) -> Backbone | None:
-        with self._lock:
-            if name in self.models:
-                self.models.move_to_end(name)
-            return self.models.get(name)
+    def _had(self, key: tuple[str, str], make: Callable[[], nn.Module]) -> Any:
+        found = self._kept(key)
+        if found is not None:
+            return found
+        with self._loading:
+            found = self._kept(key)  # another job may have made it while this one waited
+            return self._keep(key, make()) if found is None else found
 
-    def _keep(self, name: str, model: Backbone) -> Backbone:
+    def _kept(self, key: tuple[str, str]) -> nn.Module | None:
+        with self._lock:
+            if key in self.models:
+                self.models.move_to_end(key)
+            return self.models.get(key)
+
+    def _keep(self, key: tuple[str, str], model: nn.Module) -> nn.Module:
+        name, kind = key
         with self._lock:
             before = len(self.models)
-            self.models[name] = model
-            while len(self.models) > 1 and sum(map(weight_bytes, self.models.values())) > self.limit:
+            if not kind:  # copies of the same model as it was before
+                for old in [old for old in self.models if old[0] == name]:
+                    del self.models[old]
+            self.models[key] = model
+            while len(self.models) > 1 and held_bytes(self.models.values()) > self.limit:
                 self.models.popitem(last=False)
             dropped = len(self.models) <= before
         if dropped:
@@ -52,8 +70,10 @@ class Store:
         return model
 
 
-def weight_bytes(model: Backbone) -> int:
-    return sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+def held_bytes(models: Iterable[nn.Module]) -> int:
+    """Bytes of the weights of models, those that they share counted once."""
+    tensors = (t for model in models for t in (*model.parameters(), *model.buffers()))
+    return sum({id(t) if t.layout != torch.strided else t.data_ptr(): t.nbytes for t in tensors}.values())
 
 
 def give_back() -> None:

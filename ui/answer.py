@@ -1,7 +1,7 @@
 """Classify: from what the page asks for to the cards, with what must be said on the way."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,7 +36,8 @@ class Choice:
     def of(cls, photos: Any, *values: Any) -> "Choice":
         """From the values of Parts.choice, in their order."""
         *texts, signed, together, count, opacity = values
-        model, method, target, contrast, layer, head = (text if isinstance(text, str) else "" for text in texts)
+        told = (text if isinstance(text, str) else "" for text in texts)
+        model, method, target, contrast, layer, head, precision = told
         request = Request(
             model=model,
             method=method,
@@ -44,6 +45,7 @@ class Choice:
             contrast=contrast,
             layer="" if layer == choices.LAST else layer,
             head=int(head) if head.isdecimal() else -1,
+            precision=precision,
             signed=bool(signed),
             together=bool(together),
         )
@@ -79,7 +81,7 @@ async def classify(asked: str, photos: Any, *values: Any) -> AsyncGenerator[list
     kind, _, rest = asked.partition(" ")
     choice = Choice.of(photos, *values)
     try:
-        yield opening(choice, work.ENGINE.timed(choice.request.model)).outputs()
+        yield opening(choice, work.ENGINE.timed(choice.request)).outputs()
         if sentence := reason_to_wait(choice) if kind == CHANGED else "":
             yield Said(status=cards.notice(sentence)).outputs()
             return
@@ -109,7 +111,7 @@ def refused(model: str, sentence: str) -> Said:
     return Said(status=cards.notice(sentence))
 
 
-def opening(choice: Choice, measured: engine.Measured | None) -> Said:
+def opening(choice: Choice, measured: Mapping[str, engine.Measured]) -> Said:
     """What is known at once: the figures of the model, the code and the address of the choice."""
     request = choice.request
     name = choice.photos[0]["name"] if choice.photos else "photo.jpg"

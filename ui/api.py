@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import wraps
 from inspect import getdoc, iscoroutinefunction, signature
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints, is_typeddict
+from typing import Annotated, Any, Literal, get_args, get_type_hints, is_typeddict
 
 import gradio as gr
 from gradio.data_classes import FileData
@@ -45,6 +45,11 @@ Signed = Annotated[bool, "whether to draw evidence against the class, too"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Place = Annotated[
     tuple[Share, Share] | None, "where in the photo to ask, down and across from 0 to 1; null for all of it"
+]
+Precision = Annotated[Literal["float32", "bfloat16"], "bfloat16 is faster and less exact"]
+Timed = Annotated[
+    Literal["fast", "plain", "compiled"],
+    "what is timed: the model accelerated by zoo, as it is written, or compiled by torch.compile",
 ]
 Seconds = Annotated[float, Field(gt=0, le=10), "how long to measure, up to 10"]
 
@@ -101,9 +106,9 @@ def checkpoints(query: Query = "", limit: Limit = 50) -> list[Weighted]:
 
 
 @endpoint
-async def classify(photo: Photo, model: Model, top: Top = 5) -> Classified:
+async def classify(photo: Photo, model: Model, top: Top = 5, precision: Precision = "float32") -> Classified:
     """Name the most probable classes of a photo, and do nothing else: /explain makes maps."""
-    look, row = await _look(photo, Request(model, method="")), engine.recipe(model)
+    look, row = await _look(photo, Request(model, method="", precision=precision)), engine.recipe(model)
     note = " ".join([*_random(row), *look.notes])
     guesses = [Guess(**asdict(guess)) for guess in look.guesses[:top]]
     return Classified(model=model, weights=_weights(row), note=note or None, guesses=guesses)
@@ -138,9 +143,12 @@ async def explain(
 
 
 @endpoint
-async def latency(model: Model, seconds: Seconds = 2.0) -> Latency:
+async def latency(
+    model: Model, seconds: Seconds = 2.0, way: Timed = "fast", precision: Precision = "float32"
+) -> Latency:
     """Time a checkpoint or architecture on the server: passes of one image, in milliseconds."""
-    job = Job("time", Request(model), seconds=seconds, visitor=work.visitor())
+    request = Request(model, precision=precision)
+    job = Job("time", request, way=way, seconds=seconds, visitor=work.visitor())
     timing = await work.answer(job)
     assert isinstance(timing, Timing)
     return Latency(**asdict(timing), method=timing.sentence())

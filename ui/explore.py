@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+import engine
 from ui import answer, cards, choices, facts, link, measured, save, uploads, work
 from ui.door import clean
 from ui.uploads import EXAMPLES, example
@@ -42,6 +43,7 @@ class Parts:
     against: gr.HTML
     layer: gr.HTML
     head: gr.HTML
+    precision: gr.Radio
     signed: gr.Checkbox
     together: gr.Checkbox
     count: gr.Slider
@@ -73,7 +75,7 @@ class Parts:
     @property
     def choice(self) -> list:
         """The components of an answer.Choice, in the order of Choice.of."""
-        how = [self.weights, self.method, *self.narrowed, self.signed, self.together]
+        how = [self.weights, self.method, *self.narrowed, self.precision, self.signed, self.together]
         return [self.photos.strip, *how, self.count, self.opacity]
 
     @property
@@ -131,6 +133,14 @@ def _advanced(first: str) -> dict[str, Any]:
     return dict(
         layer=layer,
         head=head,
+        precision=gr.Radio(
+            list(engine.PRECISIONS),
+            value=engine.PRECISIONS[0],
+            label="Precision of the guesses",
+            elem_id="precision",
+            info="bfloat16 is faster and less exact; how far the outputs move is said.",
+            buttons=[],
+        ),
         signed=gr.Checkbox(label="Signed: show evidence against, too", elem_id="signed"),
         together=gr.Checkbox(label="Common colour scale for all photos", elem_id="together"),
         count=gr.Slider(1, answer.MOST_CLASSES, 5, step=1, label="Classes listed", elem_id="count", buttons=[]),
@@ -145,7 +155,7 @@ def _answer(first: str) -> dict[str, Any]:
         "", elem_id="status", apply_default_css=False, html_template='<div role="status">${value}</div>',
         js_on_load="zoo.buttons(element, trigger) // 'select'",
     )  # fmt: skip
-    strip = html(facts.strip(first, None), "strip", "zoo.buttons(element, trigger) // 'select'")
+    strip = html(facts.strip(first, {}), "strip", "zoo.buttons(element, trigger) // 'select'")
     waiting = cards.waiting(FIRST_PHOTO, EXAMPLES[FIRST_PHOTO])
     results = html(waiting, "results", "zoo.results(element, trigger, watch) // 'select' 'download' 'edit'")
     with gr.Column(elem_classes="sheet", elem_id="faithfulness"):
@@ -186,9 +196,17 @@ def wire(p: Parts, demo: gr.Blocks) -> None:
     """Connect events to handlers."""
     running = _wire_jobs(p)
     starts = [part.input for part in (p.photos.strip, p.model, p.weights, p.method, *p.narrowed)]
-    starts += [p.signed.input, p.together.input, p.count.release, p.run.click, p.results.select, p.status.select]
+    starts += [
+        p.precision.input,
+        p.signed.input,
+        p.together.input,
+        p.count.release,
+        p.run.click,
+        p.results.select,
+        p.status.select,
+    ]
     gr.on(starts, None, None, p.problems, cancels=running, js=STALE, **QUICK)
-    asks = [part.input for part in (p.photos.strip, *p.narrowed, p.signed, p.together)]
+    asks = [part.input for part in (p.photos.strip, *p.narrowed, p.precision, p.signed, p.together)]
     gr.on([*asks, p.count.release], None, None, p.asked, js=ASK, **QUICK)
     p.run.click(None, None, p.asked, js=PRESS, **QUICK)
     ask: dict[str, Any] = dict(fn=None, inputs=None, outputs=p.asked, js=ASK, **QUICK)
@@ -201,8 +219,8 @@ def wire(p: Parts, demo: gr.Blocks) -> None:
     p.results.edit(set_truth, p.photos.strip, p.photos.strip, **QUICK).then(**ask)
     p.opacity.change(None, p.opacity, None, js=SET_OPACITY, **QUICK)
     p.stop.click(None, None, None, cancels=running, **QUICK)
-    p.stop.click(stopped, [p.weights, p.faithful], [p.status, p.strip, p.faithful], js=DONE, **QUICK)
-    rest = [p.photos.strip, p.signed, p.together, p.opacity, p.problems, p.asked]
+    p.stop.click(stopped, [p.weights, p.precision, p.faithful], [p.status, p.strip, p.faithful], js=DONE, **QUICK)
+    rest = [p.photos.strip, p.precision, p.signed, p.together, p.opacity, p.problems, p.asked]
     kept = f"() => [zoo.photos.kept('{p.photos.strip.elem_id}')]"
     demo.load(restore, p.photos.strip, [p.model, *everything, *rest], js=kept, **QUICK)
 
@@ -212,12 +230,12 @@ def _wire_jobs(p: Parts) -> list:
     # In the usual mode, a change that comes while an answer is being cancelled would never be sent.
     mode: dict[str, Any] = dict(trigger_mode="multiple", js=BUSY)
     answering = p.asked.change(answer.classify, [p.asked, *p.choice], p.said, **mode, **QUIET)
-    longer = p.strip.select(measured.measure, p.weights, p.strip, js=BUSY, **QUIET)
+    longer = p.strip.select(measured.measure, [p.weights, p.precision], p.strip, js=BUSY, **QUIET)
     checking = p.check.click(measured.evaluate, p.choice, p.faithful, js=BUSY, **QUIET)
     for job in (answering, longer, checking):
         job.then(None, js=DONE, **QUICK)
     after: dict[str, Any] = dict(trigger_mode="multiple", **QUIET)
-    timing = answering.then(measured.time_model, p.weights, p.strip, **after)
+    timing = answering.then(measured.time_model, [p.weights, p.precision], p.strip, **after)
     answering.then(linger, concurrency_limit=None, **after)
     saved = p.results.download(save.save, None, [p.file, p.status], **QUIET)
     saved.then(None, p.file, None, js="(file) => { zoo.download(file); }", **QUICK)
@@ -242,7 +260,14 @@ def restore(kept: Any, request: gr.Request) -> list:
     if isinstance(kept, list) and len(mine) < len(kept):
         problems.append(GONE)
     photos = mine or [example(name) for name in asked.photos or [FIRST_PHOTO]]
-    rest = [wanted.signed, wanted.together, asked.opacity, cards.notice(*problems), answer.again(answer.CHANGED)]
+    rest = [
+        wanted.precision,
+        wanted.signed,
+        wanted.together,
+        asked.opacity,
+        cards.notice(*problems),
+        answer.again(answer.CHANGED),
+    ]
     return [model.partition(".")[0], *shown, photos, *rest]
 
 
@@ -289,10 +314,10 @@ async def linger() -> None:
     await asyncio.sleep(LINGER)
 
 
-def stopped(model: str, faithful: str) -> list:
+def stopped(model: str, precision: str, faithful: str) -> list:
     """What stands in the place of a job's progress when the job was stopped."""
     checking = cards.is_progress(faithful)
-    strip = facts.strip(model, work.ENGINE.timed(model))
+    strip = facts.strip(model, work.ENGINE.timed(engine.Request(model, precision=precision)))
     return [cards.notice("Stopped."), strip, "" if checking else gr.skip()]
 
 

@@ -1,5 +1,6 @@
 """What is known about a model before and after it is measured: pure functions from its name to HTML."""
 
+from collections.abc import Mapping
 from html import escape
 
 import engine
@@ -18,6 +19,7 @@ DATA_SETS = {  # by label set
     "cifar10": "CIFAR-10",
 }
 RESTRICTED = ("nc", "noncommercial", "research")  # parts of the names of licences that do not allow every use
+WAYS = {"fast": "accelerated", "plain": "as it is written", "compiled": "torch.compile"}
 GREY = "<s></s>"  # a block of the height of a figure, until the figure is known
 
 
@@ -89,14 +91,15 @@ def licence(row: Checkpoint) -> str:
     return f'<span class="{"bad" if restricted else ""}">{escape(row.license)}</span>' if row.license else ""
 
 
-def strip(name: str, measured: engine.Measured | None, failed: str = "") -> str:
+def strip(name: str, measured: Mapping[str, engine.Measured], failed: str = "") -> str:
     """The line of figures above the cards. It has the same height before the latency is known and after."""
     row = engine.recipe(name)
     price = cost(row.architecture, row.size, row.num_classes)
     latency = rate = GREY
     if measured:
-        latency = f"{measured.timing.median_ms:.1f} <small>ms</small>"
-        rate = f"{measured.timing.images_per_second:.0f} <small>a second</small>"
+        timing = next(iter(measured.values())).timing
+        latency = f"{timing.median_ms:.1f} <small>ms</small>"
+        rate = f"{timing.images_per_second:.0f} <small>a second</small>"
     top1 = "unknown" if row.top1 is None else f"{row.top1:.1f} <small>%</small>"
     cells = {
         "Model": f'<span class="name">{escape(name)}</span>',
@@ -109,12 +112,18 @@ def strip(name: str, measured: engine.Measured | None, failed: str = "") -> str:
     return f'<dl class="strip">{figures}</dl><p class="how">{how_measured(measured, failed)}</p>'
 
 
-def how_measured(measured: engine.Measured | None, failed: str = "") -> str:
-    """How a latency was measured and when, with a button to measure it again."""
-    if measured is None:
+def how_measured(measured: Mapping[str, engine.Measured], failed: str = "") -> str:
+    """How the latency was measured and when, what other ways took, and buttons to measure again."""
+    if not measured:
         return escape(failed or "The latency is measured when the device is idle.")
-    again = '<button type="button" class="link" data-do="measure">Measure latency again</button>'
-    return f"{escape(measured.timing.sentence())}; {age(measured.age_s)}. {again}"
+    (_, shown), *others = measured.items()
+    told = [f"{escape(shown.timing.sentence())}; {age(shown.age_s)}."]
+    told += [f"{WAYS[way].capitalize()}: {other.timing.median_ms:.1f} ms." for way, other in others]
+    offered = WAYS if shown.timing.dtype == engine.PRECISIONS[0] else ["fast"]
+    buttons = [
+        f'<button type="button" class="link" data-do="measure" data-value="{p}">{WAYS[p]}</button>' for p in offered
+    ]
+    return f"{' '.join(told)} Measure again: {', '.join(buttons)}"
 
 
 def age(seconds: float) -> str:

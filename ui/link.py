@@ -18,6 +18,7 @@ FIELDS = {
     "against": "contrast",
     "layer": "layer",
     "head": "head",
+    "precision": "precision",
     "signed": "signed",
     "together": "together",
 }
@@ -71,6 +72,7 @@ def read(request: gr.Request, first: str) -> Linked:
         contrast=asked.get("against", ""),
         layer=asked.get("layer", BLANK.layer),
         head=_head(asked.get("head", ""), problems),
+        precision=_precision(asked.get("precision", BLANK.precision), problems),
         signed=asked.get("signed", "0") not in OFF,
         together=asked.get("together", "0") not in OFF,
     )
@@ -84,6 +86,13 @@ def _head(text: str, problems: list[str]) -> int:
         return int(text)
     problems.append("The head in this link is not the number of one: the mean of all is shown.")
     return BLANK.head
+
+
+def _precision(text: str, problems: list[str]) -> str:
+    if text in engine.PRECISIONS:
+        return text
+    problems.append(f"There is no precision {text[:80]!r}, which this link names: {BLANK.precision} is used.")
+    return BLANK.precision
 
 
 def _opacity(text: str, problems: list[str]) -> float:

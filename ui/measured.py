@@ -15,33 +15,34 @@ from ui.evaluation import evaluation
 SECONDS = 10.0  # of an asked measurement
 
 
-async def time_model(model: str) -> AsyncGenerator[Any, None]:
+async def time_model(model: str, precision: str) -> AsyncGenerator[Any, None]:
     """Measure the latency when the device is idle, if it is not known yet and needs no download."""
-    async for strip in _timed(model, None):
+    async for strip in _timed(model, precision, "fast", None):
         yield strip
 
 
-async def measure(model: str) -> AsyncGenerator[Any, None]:
-    """Measure the latency again, now and for longer."""
-    async for strip in _timed(model, SECONDS):
+async def measure(model: str, precision: str, event: gr.EventData) -> AsyncGenerator[Any, None]:
+    """Measure the latency by the way that was selected, now and for longer."""
+    async for strip in _timed(model, precision, str(event._data["value"]), SECONDS):
         yield strip
 
 
-async def _timed(model: str, seconds: float | None) -> AsyncGenerator[Any, None]:
+async def _timed(model: str, precision: str, way: str, seconds: float | None) -> AsyncGenerator[Any, None]:
     engine.recipe(model if isinstance(model, str) else "")  # raises for what is no model
     yield gr.skip()  # gradio would empty the strip if there were nothing to show
+    request = Request(model, precision=str(precision))
     try:
-        if seconds is None and (work.ENGINE.timed(model) or not engine.is_local(model)):
+        if seconds is None and (way in work.ENGINE.timed(request) or not engine.is_local(model)):
             return
-        job = Job("time", Request(model), seconds=seconds, visitor=work.visitor())
+        job = Job("time", request, way=way, seconds=seconds, visitor=work.visitor())
         async with aclosing(work.ENGINE.run(job)) as events:
             async for event in events:
                 if isinstance(event, Timing):
-                    yield facts.strip(model, work.ENGINE.timed(model))
+                    yield facts.strip(model, work.ENGINE.timed(request))
                 else:
-                    yield facts.strip(model, None, work.doing(event)[0]) if seconds else gr.skip()
+                    yield facts.strip(model, {}, work.doing(event)[0]) if seconds else gr.skip()
     except engine.EngineError as error:
-        yield facts.strip(model, None, str(error))
+        yield facts.strip(model, {}, str(error))
 
 
 async def evaluate(photos: Any, *values: Any) -> AsyncGenerator[Any, None]:

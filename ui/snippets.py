@@ -26,10 +26,11 @@ def zoo_code(request: Request, photo: str) -> str:
     photo, and the map has a colour scale of its own.
     """
     row = engine.recipe(request.model)
+    less_exact = _less_exact(request, row)
     random, named = row.source == engine.RANDOM, row.labels is not None
     drawn, resized = bool(request.method), random and row.size != _like(row).size
     standard = {"from dataclasses import replace": resized}
-    others = {"import numpy as np": drawn, "import torch": random}
+    others = {"import numpy as np": drawn, "import torch": random or less_exact}
     ours = {
         "import explain": drawn,
         "import zoo": True,
@@ -40,10 +41,17 @@ def zoo_code(request: Request, photo: str) -> str:
     imports = ["\n".join(line for line, needed in group.items() if needed) for group in (standard, others, ours)]
     prepare = "x = zoo.preprocess(photo, row)[None]"
     parts = [*filter(None, imports), "\n".join([f"photo = zoo.open_photo({photo!r})", *_model(row, resized), prepare])]
-    parts.append(_top_5(row) if named else "print(model(x).shape)  # the outputs have no names")
+    if less_exact:
+        parts[-1] += f"\nfast = zoo.accelerate(model, x, torch.{request.precision})  # for guesses; maps need the model"
+    parts.append(_top_5(row, request) if named else "print(model(x).shape)  # the outputs have no names")
     if drawn:
         parts.append(_map(request, row, photo))
     return "\n\n".join(parts) + "\n"
+
+
+def _less_exact(request: Request, row: Checkpoint) -> bool:
+    """Whether the guesses are not the model's own, but those of a copy."""
+    return row.labels is not None and request.precision != BLANK.precision
 
 
 def _like(row: Checkpoint) -> Checkpoint:
@@ -62,10 +70,11 @@ def _model(row: Checkpoint, resized: bool) -> list[str]:
     ]
 
 
-def _top_5(row: Checkpoint) -> str:
+def _top_5(row: Checkpoint, request: Request) -> str:
+    run = "fast" if _less_exact(request, row) else "model"
     return f"""\
 names = labels.names({row.labels!r})
-best = model(x)[0].softmax(0).topk(5)
+best = {run}(x)[0].softmax(0).topk(5)
 for probability, index in zip(best.values.tolist(), best.indices.tolist()):
     print(f"{{probability:.4f}}  {{names[index]}}")"""
 
@@ -82,6 +91,8 @@ def _map(request: Request, row: Checkpoint, photo: str) -> str:
             "place = (down - top) / (bottom - top), (across - left) / (right - left)",
         ]
     asked = [f", {name}={value!r}" for name, value in told.items()] + [", query=place"] * bool(lines)
+    if _less_exact(request, row) and explain.METHODS[request.method].by_class and "target" not in told:
+        asked.append(", target=best.indices[0].item()")
     lines.append(f"found = explain.explain(model, x, {request.method!r}{''.join(asked)})")
     lines.append("values, cells = found.raw[0].numpy(), found.places(row.size)")
     lines.append(f"where = render.Placement(photo.size, {box}, row.size)")
@@ -98,12 +109,13 @@ def _map(request: Request, row: Checkpoint, photo: str) -> str:
 
 def client_code(request: Request, photo: str) -> str:
     """A program that asks the page for the same by `gradio_client`. Raises EngineError for an unknown model."""
+    precision = "" if request.precision == BLANK.precision else f"precision={request.precision!r}, "
     lines = [
         "from gradio_client import Client, handle_file",
         "",
         f'client = Client("{ADDRESS}")',
         f"photo, model = handle_file({photo!r}), {request.model!r}",
-        'answer = client.predict(photo, model, api_name="/classify")',
+        f'answer = client.predict(photo, model, {precision}api_name="/classify")',
     ]
     if engine.recipe(request.model).labels is None:
         lines.append('print(answer["note"])')

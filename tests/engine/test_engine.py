@@ -15,7 +15,7 @@ import engine
 import zoo
 from engine import Job, LocalEngine, Request
 from engine.images import decode, fit_page
-from engine.store import Store
+from engine.store import Store, held_bytes
 from tests.engine.jobs import ENGINE, RED as PHOTO, look, photo, time_it
 
 
@@ -52,7 +52,7 @@ def test_a_kept_model_can_be_had_while_another_loads():
     assert store.get("small") is small
     go.set()
     loading.join()
-    assert list(store.models) == ["small", "large"]
+    assert list(store.models) == [("small", ""), ("large", "")]
 
 
 def test_two_who_need_the_same_model_load_it_once():
@@ -70,6 +70,29 @@ def test_two_who_need_the_same_model_load_it_once():
     for thread in threads:
         thread.join()
     assert loaded == ["a"]
+
+
+def test_a_copy_is_kept_beside_its_model_and_goes_when_the_model_is_loaded_anew():
+    store = Store(lambda name: torch.nn.Linear(256, 256, bias=False), limit=700 * 1024)
+
+    def shared(model):
+        return torch.nn.Sequential(model)
+
+    copy = store.copy("a", "bfloat16", shared)
+    assert store.copy("a", "bfloat16", shared) is copy and copy[0] is store.get("a")
+    assert held_bytes(store.models.values()) == 256 * 1024  # what both hold counts once
+    store.get("b")
+    assert list(store.models) == [("a", "bfloat16"), ("a", ""), ("b", "")]
+    del store.models["a", ""]
+    store.get("a")
+    assert ("a", "bfloat16") not in store.models
+
+
+def test_a_copy_of_its_own_counts_against_the_limit():
+    store = Store(lambda name: torch.nn.Linear(256, 256, bias=False), limit=600 * 1024)
+    store.get("b")
+    store.copy("a", "bfloat16", lambda model: torch.nn.Linear(256, 256, bias=False))
+    assert list(store.models) == [("a", ""), ("a", "bfloat16")]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel")

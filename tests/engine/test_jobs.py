@@ -193,14 +193,14 @@ class Gate:
     def __init__(self, monkeypatch, ran):
         self.reached, self.opened, self.open_again = threading.Event(), threading.Event(), ran._compute
 
-        def compute(job, frames, told):
+        def compute(job, frames, way, told):
             def gated(event):
                 if job == SLOW and not self.reached.is_set():
                     self.reached.set()
                     self.opened.wait(10)
                 told(event)
 
-            return self.open_again(job, frames, gated)
+            return self.open_again(job, frames, way, gated)
 
         monkeypatch.setattr(ran, "_compute", compute)
 

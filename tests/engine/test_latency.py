@@ -162,12 +162,19 @@ def test_timing_does_not_change_the_random_state():
 
 def test_sentence():
     assert TIMING.sentence() == (
-        "AMD EPYC, 2 threads, float32, batch 1, 224x224: median 68.2 ms, p90 70.1 ms of 100 runs after 3 warm-ups; "
-        "the model's forward alone, preprocessing left out"
+        "AMD EPYC, 2 threads, float32, as it is written, batch 1, 224x224: median 68.2 ms, p90 70.1 ms of 100 runs "
+        "after 3 warm-ups; the model's forward alone, preprocessing left out"
     )
+    fast = replace(TIMING, way="fast", prepared_s=0.42, change=4.3e-6, reach=9.31, note=", 16 layers left as they were")
+    assert (
+        "float32, accelerated in 0.4 s (no output moves by more than 4e-06; the largest is 9), "
+        "16 layers left as they were, batch 1"
+    ) in fast.sentence()
+    assert "torch.compile, which took 34 s, batch" in replace(TIMING, way="compiled", prepared_s=33.7).sentence()
     gpu = Timing("NVIDIA H200", "float16", 8, 64, 32, None, 1, 1, 0.01234, 1234.5, 2000)
     assert gpu.sentence().startswith(
-        "NVIDIA H200, float16, batch 8, 64x32: median 0.0123 ms, p90 1234 ms of 1 run after 1 warm-up; "
+        "NVIDIA H200, float16, as it is written, batch 8, 64x32: "
+        "median 0.0123 ms, p90 1234 ms of 1 run after 1 warm-up; "
     )
 
 

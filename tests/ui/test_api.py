@@ -16,7 +16,7 @@ from PIL import Image
 import engine
 import explain
 import zoo
-from engine import Job, Request
+from engine import PRECISIONS, Job, Request
 from tests.engine.jobs import ENGINE, RED, look
 from ui import api, door, results
 from ui.uploads import GRADIO_PHOTOS
@@ -90,7 +90,7 @@ def test_a_classification_makes_no_map(monkeypatch, tmp_path):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     (tmp_path / "lion.jpg").write_bytes(LION.read_bytes())
     monkeypatch.setattr(explain, "explain", fail)
-    answer = asyncio.run(api.classify(FileData(path=str(tmp_path / "lion.jpg")), LITE, 5))
+    answer = asyncio.run(api.classify(FileData(path=str(tmp_path / "lion.jpg")), LITE, 5, "float32"))
     assert answer["guesses"][0]["label"] == "lion"
     assert look(Request(CIFAR, method=""), [RED])[0].map is None
 
@@ -157,7 +157,16 @@ def test_models_and_checkpoints_say_what_to_take(client):
 def test_a_latency_says_how_it_was_measured(client):
     timing = client.predict("resnet20_cifar", 0.2, api_name="/latency")
     assert 0 < timing["median_ms"] <= timing["p90_ms"]
-    assert "median" in timing["method"]
+    assert "median" in timing["method"] and timing["way"] == "fast"
+    plain = client.predict("resnet20_cifar", 0.2, "plain", api_name="/latency")
+    assert plain["way"] == "plain" and "as it is written" in plain["method"]
+
+
+def test_a_less_exact_classification_says_how_far_its_outputs_moved(client):
+    exact, less = (client.predict(handle_file(LION), LITE, 5, how, api_name="/classify") for how in PRECISIONS)
+    assert exact["note"] is None and less["note"].startswith("The guesses are computed in bfloat16: no output moved by")
+    (first, *_), (same, *_) = exact["guesses"], less["guesses"]
+    assert first["label"] == same["label"] and 0 < abs(first["probability"] - same["probability"]) < 0.1
 
 
 @pytest.mark.parametrize(

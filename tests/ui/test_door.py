@@ -51,6 +51,7 @@ def error_of(messages: list[dict]) -> str:
 def choice(**changed: object) -> list:
     values = dict(
         photos=[], model=CIFAR, method="grad_cam", target="", contrast="", layer="last", head="mean",
+        precision="float32",
         signed=False, together=False, count=5, opacity=0.5,
     )  # fmt: skip
     return list((values | changed).values())
@@ -64,11 +65,12 @@ def choice(**changed: object) -> list:
         ("classify_1", ["pressed 1", *choice(opacity=1.5)]),
         ("classify_1", ["pressed 1", *choice(head=LONG)]),
         ("evaluate", choice(count=0)),
-        ("time_model", [None]),
-        ("measure", [{}]),
+        ("time_model", [None, "float32"]),
+        ("time_model", [CIFAR, "float8"]),
+        ("measure", [{}, None]),
         ("choose_weights", [5, None, [], {}]),
         ("choose_method", [CIFAR, "tea_leaves"]),
-        ("stopped", [CIFAR, 5]),
+        ("stopped", [CIFAR, "float32", 5]),
         ("pick", [CIFAR]),
         ("set_truth", ["no list"]),
     ],

@@ -19,6 +19,9 @@ MODEL = "resnet20_cifar"
 LION, CHEETAH = uploads.example("lion.jpg"), uploads.example("cheetah.jpg")
 
 
+FAST = gr.EventData(None, {"do": "measure", "value": "fast"})
+
+
 @pytest.fixture
 def ran(monkeypatch):
     """A new engine for the page."""
@@ -26,9 +29,9 @@ def ran(monkeypatch):
     return work.ENGINE
 
 
-def values(model=MODEL, method="grad_cam", target="", against="", count=5):
+def values(model=MODEL, method="grad_cam", target="", against="", count=5, precision="float32"):
     """The values of Parts.choice after the photos."""
-    return [model, method, target, against, choices.LAST, choices.MEAN, False, False, count, 0.55]
+    return [model, method, target, against, choices.LAST, choices.MEAN, precision, False, False, count, 0.55]
 
 
 def classify(photos, asked="changed 1", **chosen):
@@ -54,10 +57,10 @@ def test_an_answer_has_cards_programs_and_an_address_and_the_latency_is_measured
     assert "random and untrained" in found["status"]
     assert found["address"] == f"model={MODEL}&photo=lion.jpg&photo=cheetah.jpg"
     assert MODEL in found["zoo_code"] and MODEL in found["client_code"]
-    (strip,) = asyncio.run(_all(measured.time_model(MODEL)))
+    (strip,) = asyncio.run(_all(measured.time_model(MODEL, "float32")))
     assert "median" in strip
-    assert asyncio.run(_all(measured.time_model(MODEL))) == []  # it is known now
-    assert asyncio.run(_all(measured.time_model("resnet50.a1_in1k"))) == []  # it would cost a download
+    assert asyncio.run(_all(measured.time_model(MODEL, "float32"))) == []  # it is known now
+    assert asyncio.run(_all(measured.time_model("resnet50.a1_in1k", "float32"))) == []  # it would cost a download
 
 
 async def _all(handler):
@@ -143,7 +146,11 @@ def test_a_job_says_who_asks_for_it(ran, monkeypatch):
 
     async def ask():
         LocalContext.request.set(gr.Request(session_hash="ann"))
-        for handler in (classify([LION]), measured.measure(MODEL), measured.evaluate([LION], *values())):
+        for handler in (
+            classify([LION]),
+            measured.measure(MODEL, "float32", FAST),
+            measured.evaluate([LION], *values()),
+        ):
             assert "No." in str([outputs async for outputs in handler])
 
     monkeypatch.setattr(ran, "run", refuse)
@@ -152,10 +159,10 @@ def test_a_job_says_who_asks_for_it(ran, monkeypatch):
 
 
 def test_stopped_shows_what_is_known_instead_of_progress(ran):
-    known = asyncio.run(_all(measured.time_model(MODEL)))[-1].split("measured just now")[0]
-    status, strip, faithful = explore.stopped(MODEL, cards.progress("Measuring: 3 of 350", 0.01))
+    known = asyncio.run(_all(measured.time_model(MODEL, "float32")))[-1].split("measured just now")[0]
+    status, strip, faithful = explore.stopped(MODEL, "float32", cards.progress("Measuring: 3 of 350", 0.01))
     assert "Stopped." in status and faithful == "" and strip.startswith(known)
-    assert explore.stopped(MODEL, "<table></table>")[2] == gr.skip()
+    assert explore.stopped(MODEL, "float32", "<table></table>")[2] == gr.skip()
 
 
 def test_an_evaluation_names_model_method_and_photos(ran):

@@ -23,7 +23,7 @@ def read(query: str) -> link.Linked:
     [
         Request(FIRST),
         Request("test_vit2", "attention", layer="3", head=1),
-        Request(FIRST, "occlusion", "lion", "sea lion & co", signed=True, together=True),
+        Request(FIRST, "occlusion", "lion", "sea lion & co", precision="bfloat16", signed=True, together=True),
     ],
 )
 def test_a_choice_comes_back(request_):
@@ -54,6 +54,7 @@ def test_switches_are_on_where_they_are_named_but_not_where_they_are_zero():
         ("model=test_vit2&head=two", "The head in this link is not the number of one"),
         ("model=test_vit2&method=attention&head=-7", "The head in this link is not the number of one"),
         ("model=test_vit2&method=attention&head=1.7", "The head in this link is not the number of one"),
+        ("precision=int4", "There is no precision 'int4', which this link names: float32 is used."),
         ("opacity=nan", "The opacity in this link is not a number from 0 to 1"),
         ("opacity=5", "The opacity in this link is not a number from 0 to 1"),
         ("model=tf_efficientnet_lite0.pypi_in1k&class=unicorn", "No class is called 'unicorn'"),

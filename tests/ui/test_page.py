@@ -106,7 +106,7 @@ def test_the_newest_choice_wins_over_a_slow_job(visit):
 
 def test_stop_ends_a_timing_and_shows_the_one_before(visit):
     with visit() as page:
-        page.get_by_role("button", name="Measure latency again").click()
+        page.get_by_role("button", name="accelerated").click()
         page.locator("#strip").get_by_text("Timing: ").wait_for()
         page.locator("#stop").click()
         status(page, "Stopped.")

@@ -53,10 +53,11 @@ def run(program: str, folder: Path) -> str:
         Request(LITE),
         Request(LITE, "grad_cam", target="tabby", contrast="287", layer="stage3", signed=True),
         Request(LITE, "occlusion"),
+        Request(LITE, precision="bfloat16"),
         Request("test_vit2", "attention", layer="3", head=1),
         Request(LITE, method=""),
     ],
-    ids=["plain", "contrast", "occlusion", "attention", "none"],
+    ids=["plain", "contrast", "occlusion", "bfloat16", "attention", "none"],
 )
 def test_the_program_of_the_zoo_says_and_saves_what_the_page_shows(request_, tmp_path):
     printed = run(snippets.zoo_code(request_, PHOTO), tmp_path).splitlines()

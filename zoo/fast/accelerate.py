@@ -1,5 +1,7 @@
 """A copy of a model for inference that gives the same answers sooner."""
 
+import time
+
 import torch
 from torch import Tensor, fx, nn
 
@@ -15,14 +17,15 @@ SMALL = 8  # images: a GPU computes so few in less time than it takes to send it
 class Accelerated(nn.Module):
     """A model for inference on images of one shape. (B, 3, H, W) -> the model's outputs, float32.
 
-    It computes in `dtype`. `difference` is the largest change of an output on the sample, and `reach` the largest
-    magnitude of an output there. `left` says why a layer, by its path, or the whole, "", is as it was.
+    It computes in `dtype`, and took `seconds` to make. `difference` is the largest change of an output on the sample,
+    and `reach` the largest magnitude of an output there. `left` says why a layer, by its path, or the whole, "", is as
+    it was.
     """
 
     def __init__(self, run: nn.Module, shape: torch.Size, dtype: torch.dtype, left: dict[str, str]):
         super().__init__()
         self.run, self.shape, self.dtype, self.left = run, shape, dtype, left
-        self.difference = self.reach = 0.0
+        self.difference = self.reach = self.seconds = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape != self.shape:
@@ -43,6 +46,7 @@ def accelerate(model: Backbone, sample: Tensor, dtype: torch.dtype = torch.float
     """
     if model.training:
         raise ValueError("Only a model in eval mode can be accelerated: call eval() first.")
+    begun = time.perf_counter()
     with torch.no_grad():
         expected = model(sample).float()
         fast = _accelerated(model, sample, dtype)
@@ -51,6 +55,7 @@ def accelerate(model: Backbone, sample: Tensor, dtype: torch.dtype = torch.float
             why = f"its outputs would change by {fast.difference:.2g} where the largest is {fast.reach:.2g}"
             fast = Accelerated(model, sample.shape, sample.dtype, {"": why})
             fast.reach = expected.abs().max().item()
+    fast.seconds = time.perf_counter() - begun
     return fast.eval()
 
 
