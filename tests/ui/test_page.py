@@ -238,6 +238,19 @@ def test_a_checkpoint_that_cannot_be_had_clears_the_cards_and_offers_random_weig
         status(page, "random and untrained")
 
 
+def test_on_a_low_screen_the_choices_scroll_in_one_column(visit):
+    with visit("?model=test_vit2", height=600) as page:
+        page.wait_for_selector(ANSWERED)
+        page.locator("#advanced button").first.click()
+        page.locator("#precision").get_by_text("bfloat16", exact=True).click()
+        page.wait_for_function("new URLSearchParams(location.search).get('precision') === 'bfloat16'")
+        wide, seen = page.evaluate(
+            "(({ scrollWidth, clientWidth }) => [scrollWidth, clientWidth])(document.querySelector('#rail'))"
+        )
+        assert wide <= seen
+        page.locator("#run").click()
+
+
 def test_a_link_brings_back_the_choice(visit):
     choice = "model=test_vit2&method=attention&layer=3&head=1&photo=cheetah.jpg&opacity=0.30"
     with visit(f"?{choice}") as page:
