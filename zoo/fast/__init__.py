@@ -5,9 +5,9 @@
     kernels.py     oneDNN's kernels for such layers
     pack.py        graph -> the same with those kernels, each after a trial
     cuda.py        the same graph on a GPU
-    accelerate.py  all of it, and the comparison with the model itself
+    accelerated.py all of it, and the comparison with the model itself
 
 Nothing here knows a family: what a model does is recorded while it runs.
 """
 
-from zoo.fast.accelerate import Accelerated as Accelerated, accelerate as accelerate
+from zoo.fast.accelerated import Accelerated as Accelerated, accelerate as accelerate

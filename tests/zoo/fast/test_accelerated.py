@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.fast import kernels, pack
-from zoo.fast.accelerate import Accelerated, accelerate
+from zoo.fast.accelerated import Accelerated, accelerate
 
 PACKED = pytest.mark.skipif(bool(kernels.trouble()), reason="this machine has no packed kernels")
 KERNELS = "_convolution_pointwise", "_linear_pointwise"
