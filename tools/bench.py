@@ -132,7 +132,7 @@ def plot(args: argparse.Namespace) -> None:
     if not rows:
         raise SystemExit(f"{args.out} has no forward.csv yet: `python -m tools.bench paths` measures it.")
     facts = bench_table.machine() if (kept := bench_table.read_machine(args.out / "machine.csv")) is None else kept[0]
-    title = f"{facts['cpu']}, {facts['threads']} threads, torch {facts['torch']}, batch 1"
+    title = f"{facts['cpu']}, threads: {facts['threads']}, torch {facts['torch']}, batch 1"
     bench_plot.plot(rows, title, args.out / "forward.svg")
     for path, (mean, count) in bench_table.means(rows).items():
         print(f"{path:20} {mean:5.2f} x {bench_paths.BASE}, geometric mean of {count}")

@@ -21,6 +21,7 @@ MARKS = {
     "onnxruntime": ("s", "#009E73"),
     "openvino": ("P", "#E69F00"),
 }
+STEP = 0.09  # rows between two marks of a row, so that equal speeds do not hide each other
 TICKS = 0.5, 0.7, 1, 1.4, 2, 3, 4, 6, 8
 
 
@@ -37,8 +38,9 @@ def plot(rows: Sequence[Row], title: str, path: Path) -> None:
             axes.axhline(i, color="#e4e4e4", linewidth=1, zorder=0)
         axes.axvline(1, color="#888888", linewidth=1, zorder=1)
         axes.axhline(len(names) - 0.5, color="#888888", linewidth=0.8, zorder=1)
-        for of, (mark, colour) in MARKS.items():
-            at = [(points[line, of], i) for i, line in enumerate(lines) if (line, of) in points]
+        for k, (of, (mark, colour)) in enumerate(MARKS.items()):
+            shift = STEP * (k - (len(MARKS) - 1) / 2)
+            at = [(points[line, of], i + shift) for i, line in enumerate(lines) if (line, of) in points]
             size = 11 if mark == "*" else 7
             if at:
                 axes.plot(*zip(*at, strict=True), mark, color=colour, label=of, markersize=size, mec="white", mew=0.6)
