@@ -1,50 +1,47 @@
-"""Time the zoo and timm in one process, in interleaved rounds, and report the ratio of their medians.
+"""Time the zoo against timm and other runtimes in one process, in interleaved rounds.
 
-    python -m tools.bench                 the architectures named in the goldens, then the cost of maps in forwards
-    python -m tools.bench resnet50 ...    these architectures
+    python -m tools.bench                 zoo and timm, the architectures named in the goldens, then the price of maps
+    python -m tools.bench resnet50 ...    zoo and timm, these architectures
+    python -m tools.bench maps            the price of maps, in forwards of the same model
+    python -m tools.bench paths [...]     every path to a forward pass: machine.csv, forward.csv, forward.svg
+    python -m tools.bench load [...]      time and memory of loading a file: load.csv
+    python -m tools.bench plot            forward.svg and the means again, from forward.csv
 
-Batch 1, fp32, this machine's default threads. A ratio under 1 means that the zoo is faster. Ratios are comparable
-across machines of one kind; milliseconds are not.
+Batch 1, this machine's default threads. Ratios are comparable across machines of one kind; milliseconds are not.
+`paths` and `load` write their rows as soon as they have them, in assets/bench; a second run skips what is there.
 """
 
 import argparse
-import random
+import gc
 import statistics
-import time
-from collections.abc import Callable
-from copy import deepcopy
-from functools import partial
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
-from captum.attr import LayerGradCam
-from torchcam.methods import GradCAM
 
 import zoo
-from explain import available, explain
-from tools import golden_file
+from tools import bench_load, bench_maps, bench_paths, bench_table, golden_file, roofline
+from tools.bench_table import Load, Row
 from tools.oracle import timm
-from zoo.cost import native_size
+from tools.roofline import Roofline
+from tools.rounds import interleave
 
-# The layer for captum's Grad-CAM: it outputs the same tensor as our "cam" tap.
-MAPPED = {"resnet50": "layer4", "vit_small_patch16_224": "blocks.11.norm1", "swin_tiny_patch4_window7_224": "norm"}
-SLOW = ("integrated_gradients", "occlusion", "ablation")
+FORWARD = (
+    *("resnet50", "seresnet50", "mobilenetv2_100", "tf_efficientnet_lite0", "convnext_tiny", "fastvit_t8"),
+    *("vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224", "swin_tiny_patch4_window7_224"),
+    *("beit_base_patch16_224", "mixer_b16_224"),
+)
+LOAD = "vit_base_patch16_224", "convnext_base"
 
 
-def interleave(sides: list[Callable[[], object]], seconds: float, least: int = 20) -> list[float]:
-    """Median milliseconds of each side, called in rounds for `seconds` in total and at least `least` times each.
-
-    Each round has a random order: what ran before a side, and the memory that it used, changes its time by a per cent.
-    """
-    for side in sides:
-        side()
-    times: list[list[float]] = [[] for _ in sides]
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times[0]) < least:
-        for i in random.sample(range(len(sides)), len(sides)):
-            start = time.perf_counter()
-            sides[i]()
-            times[i].append(1000 * (time.perf_counter() - start))
-    return [statistics.median(kept) for kept in times]
+def ratios(args: argparse.Namespace) -> None:
+    """Compare the zoo with timm, as the author of a family does; a ratio under 1 means that the zoo is faster."""
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch 1, fp32, medians of interleaved rounds")
+    for name in args.names or named_by_goldens():
+        compare_forward(name, args.seconds)
+    if not args.names:
+        maps(args)
 
 
 def compare_forward(name: str, seconds: float) -> None:
@@ -52,76 +49,114 @@ def compare_forward(name: str, seconds: float) -> None:
     ours = zoo.create_from(name, theirs.state_dict())
     x = torch.randn(1, *theirs.pretrained_cfg["input_size"])
     with torch.inference_mode():
-        mine, reference = interleave([lambda: ours(x), lambda: theirs(x)], seconds)
+        mine, reference = map(statistics.median, interleave([lambda: ours(x), lambda: theirs(x)], seconds))
     print(f"{name:40} zoo {mine:8.1f} ms   timm {reference:8.1f} ms   ratio {mine / reference:.3f}", flush=True)
 
 
-def price_of_maps(name: str, seconds: float) -> None:
-    """Cost of every quick map, and of other packages' Grad-CAM, in forwards of the same frozen model."""
-    model = zoo.create(name).requires_grad_(False)
-    x = torch.randn(1, 3, *native_size(name))
-    plain = {"one forward": partial(forward, model, x)}
-    ours = {
-        offer.method.key: partial(explain, model, x, offer.method.key)
-        for offer in available(model)
-        if offer.ok and not offer.method.slow
-    }
-    print(f"{name}, in its own forwards:")
-    sides = plain | others_grad_cam(model, MAPPED[name], x) | ours
-    forward_ms, *costs = interleave(list(sides.values()), seconds * len(sides) / 2)
-    for side, cost in zip(list(sides)[1:], costs, strict=True):
-        print(f"    {side:24} {cost:8.1f} ms   {cost / forward_ms:6.2f} forwards", flush=True)
-
-
-def others_grad_cam(model: zoo.Backbone, layer: str, x: torch.Tensor) -> dict[str, Callable[[], object]]:
-    """Grad-CAM by captum, and by torch-cam if it can read the layer, with the same weights and their default use."""
-    place = model.get_submodule(layer)
-    captum = LayerGradCam(model, place)
-    sides: dict[str, Callable[[], object]] = {"captum's LayerGradCam": lambda: captum.attribute(x, target=1)}
-    if model.no_attention is not None:  # it reads only (B, C, H, W)
-        unfrozen = deepcopy(model).requires_grad_(True)
-        torch_cam = GradCAM(unfrozen, unfrozen.get_submodule(layer))
-        sides["torch-cam's GradCAM"] = lambda: torch_cam(1, unfrozen(x))
-    return sides
-
-
-def price_of_slow_maps(name: str) -> None:
-    """Cost of slow maps, in forwards, and relative to the images that they show to the model."""
-    model = zoo.create(name).requires_grad_(False)
-    x = torch.randn(1, 3, *native_size(name))
-    for method in SLOW:
-        totals: list[int] = []
-        one = partial(explain, model, x, method, progress=lambda done, total, to=totals: to.append(total))
-        plain, cost = interleave([partial(forward, model, x), one], 0, least=3)
-        print(
-            f"    {method:24} {cost:8.0f} ms   {cost / plain:6.1f} forwards   "
-            f"{cost / (totals[-1] * plain):.2f} x its {totals[-1]} images",
-            flush=True,
-        )
-
-
-def forward(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-    with torch.inference_mode():
-        return model(x)
-
-
-def chosen() -> list[str]:
+def named_by_goldens() -> list[str]:
     """The architectures that the goldens' headers list under `bench`."""
     return [name for family in golden_file.families() for name in golden_file.read(family).bench]
 
 
+def maps(args: argparse.Namespace) -> None:
+    bench_maps.price(args.seconds)
+
+
+def paths(args: argparse.Namespace) -> None:
+    """Fill the table of paths, one architecture at a time, then draw it."""
+    chosen = [path for path in bench_paths.PATHS if path in {*args.paths, bench_paths.TRUTH, bench_paths.BASE}]
+    roof = rates(args.out, anew=args.again and not args.names)
+    file = args.out / "forward.csv"
+    with tempfile.TemporaryDirectory() as folder:
+        for name in unmeasured(file, Row, args.names or FORWARD, chosen, args.again):
+            exports = Path(folder) if bench_paths.FROM_EXPORT & set(chosen) else None
+            rows = bench_paths.compare(bench_paths.Subject(name, exports), chosen, roof, args.seconds, args.least)
+            bench_table.replace(file, rows)
+            for row in rows:
+                print(in_words(row), flush=True)
+            gc.collect()  # compiled models hold themselves in circles
+    plot(args)
+
+
+def load(args: argparse.Namespace) -> None:
+    rates(args.out)
+    file = args.out / "load.csv"
+    for name in unmeasured(file, Load, args.names or LOAD, bench_load.SIDES, args.again):
+        bench_table.replace(file, list(bench_load.compare(name, args.runs)))
+    print(file.read_text())
+
+
+def unmeasured(
+    file: Path, kind: type[Row] | type[Load], names: Sequence[str], paths: Sequence[str], again: bool
+) -> list[str]:
+    """Which of the architectures a file lacks; all of them if they are to be measured again."""
+    unknown = set(names) - set(zoo.names())
+    if unknown:
+        raise SystemExit(f"There is no architecture {', '.join(sorted(unknown))}: zoo.names() lists them.")
+    return list(names) if again else bench_table.missing(bench_table.read(file, kind), names, paths)
+
+
+def rates(out: Path, anew: bool = False) -> Roofline:
+    """The machine's rates: those kept beside the tables, or measured now. Exits if the tables are another machine's."""
+    file = out / "machine.csv"
+    here, there = bench_table.machine(), bench_table.read_machine(file)
+    differ = there is not None and there[0] != here
+    if differ and not anew:
+        raise SystemExit(f"{file} is not of this machine, {here}: `paths --again` replaces it, --out keeps it.")
+    if there is None or anew:
+        print("machine: its rates ...", flush=True)
+        (out / "forward.csv").unlink(missing_ok=True)
+        if differ:
+            (out / "load.csv").unlink(missing_ok=True)
+        bench_table.write_machine(file, here, roofline.measure())
+    print(file.read_text(), flush=True)
+    kept = bench_table.read_machine(file)
+    assert kept is not None
+    return kept[1]
+
+
+def in_words(row: Row) -> str:
+    if row.median_ms is None:
+        return f"    {row.path:20} {row.note}"
+    return (
+        f"    {row.path:20} {row.median_ms:7.1f} ms, p90 {row.p90_ms:7.1f}, n {row.n:<4} speed {row.speed:5.2f}, "
+        f"{row.share:4.0%} of the roofline, change {row.difference:.1e} of {row.largest:.1e}; {row.note}"
+    )
+
+
+def plot(args: argparse.Namespace) -> None:
+    """Draw the table of paths, and print the geometric mean of each path's speed."""
+    from tools import bench_plot  # its matplotlib would take memory and time while others are measured
+
+    rows = bench_table.read(args.out / "forward.csv", Row)
+    if not rows:
+        raise SystemExit(f"{args.out} has no forward.csv yet: `python -m tools.bench paths` measures it.")
+    facts = bench_table.machine() if (kept := bench_table.read_machine(args.out / "machine.csv")) is None else kept[0]
+    title = f"{facts['cpu']}, threads: {facts['threads']}, torch {facts['torch']}, batch 1"
+    bench_plot.plot(rows, title, args.out / "forward.svg")
+    for path, (mean, count) in bench_table.means(rows).items():
+        print(f"{path:20} {mean:5.2f} x {bench_paths.BASE}, geometric mean of {count}")
+
+
+COMMANDS = {"maps": maps, "paths": paths, "load": load, "plot": plot}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*")
-    parser.add_argument("--seconds", type=float, default=20, help="for each comparison")
+    parser.add_argument("words", nargs="*", metavar="what", help="a command, architectures, or both in this order")
+    parser.add_argument("--seconds", type=float, default=20, help="for each comparison (20)")
+    parser.add_argument("--least", type=int, default=40, help="calls of each path, at least (40)")
+    parser.add_argument("--runs", type=int, default=11, help="processes that load a file, of each side (11)")
+    parser.add_argument("--paths", nargs="+", choices=bench_paths.PATHS, default=list(bench_paths.PATHS))
+    parser.add_argument("--threads", type=int, help="instead of PyTorch's default")
+    parser.add_argument("--again", action="store_true", help="measure what the tables have already")
+    parser.add_argument("--out", type=Path, default=Path("assets/bench"), help="folder of the tables (assets/bench)")
     args = parser.parse_args()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch 1, fp32, medians of interleaved rounds")
-    for name in args.names or chosen():
-        compare_forward(name, args.seconds)
-    if not args.names:
-        for name in MAPPED:
-            price_of_maps(name, args.seconds)
-        price_of_slow_maps("resnet50")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    command = COMMANDS.get(args.words[0]) if args.words else None
+    args.names = args.words[1:] if command else args.words
+    (command or ratios)(args)
 
 
 if __name__ == "__main__":
