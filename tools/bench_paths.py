@@ -97,7 +97,7 @@ def compiled(subject: Subject) -> tuple[Run, str]:
 
 
 def onnxruntime(subject: Subject) -> tuple[Run, str]:
-    import onnxruntime
+    import onnxruntime  # pyright: ignore[reportMissingImports]  # `make bench` installs it
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
@@ -110,7 +110,7 @@ def onnxruntime(subject: Subject) -> tuple[Run, str]:
 
 
 def openvino(subject: Subject) -> tuple[Run, str]:
-    import openvino
+    import openvino  # pyright: ignore[reportMissingImports]  # `make bench` installs it
 
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
