@@ -156,8 +156,11 @@ def leave(address: str, chance: random.Random) -> None:
     (job,) = (row for row in jobs if row["targets"][0][1] == "change")
     name, session = chance.choice(list(EXAMPLES)), f"{chance.getrandbits(40):x}"
     photos = [{"path": f"example:{name}", "url": "", "name": name, "truth": ""}]
-    choice = [photos, chance.choice(MODELS), chance.choice(SLOW), "", "", "", "", bool(chance.getrandbits(1)), False]
-    data = [f"pressed {session}", *choice, 5, 0.55]
+    chosen = {"photos": photos, "weights": chance.choice(MODELS), "method": chance.choice(SLOW)}
+    chosen["signed"] = bool(chance.getrandbits(1))
+    parts = {part["id"]: part["props"] for part in config["components"]}
+    shown = [parts[number] for number in job["inputs"][1:]]  # after the text that starts the job
+    data = [f"pressed {session}", *(chosen.get(part.get("elem_id"), part.get("value")) for part in shown)]
     asked = {"data": data, "fn_index": job["id"], "session_hash": session, "trigger_id": job["targets"][0][0]}
     httpx.post(f"{address}/gradio_api/queue/join", json=asked).raise_for_status()
     stay = chance.uniform(*STAY)
