@@ -72,7 +72,7 @@ class LocalEngine:
 
     def __init__(self, memory: int = 4 * GIB):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.store = Store(self._load, memory)
+        self.store = Store(self._load, memory, lambda name: cost(name.partition(".")[0]).weight_bytes)
         self.answers = Answers()
         self.timings = Timings()
         self.schedule = Schedule()

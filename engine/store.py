@@ -1,6 +1,7 @@
 """Models kept in memory, so that the next job need not load them again."""
 
 import ctypes
+import gc
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -18,11 +19,14 @@ GIB = 1 << 30
 class Store:
     """Keep the models used last, and what was made of them, up to a number of bytes; thread-safe.
 
-    One model is loaded at a time, and meanwhile those that are kept can be had.
+    One model is loaded at a time, and meanwhile those that are kept can be had. The oldest go before a new one is
+    loaded, for which `needed` says how many bytes a model of that name will take.
     """
 
-    def __init__(self, load: Callable[[str], Backbone], limit: int = 4 * GIB):
-        self.load, self.limit = load, limit
+    def __init__(
+        self, load: Callable[[str], Backbone], limit: int = 4 * GIB, needed: Callable[[str], int] = lambda name: 0
+    ):
+        self.load, self.limit, self.needed = load, limit, needed
         self.models: OrderedDict[tuple[str, str], nn.Module] = OrderedDict()  # by name, and kind of copy if it is one
         self._lock, self._loading = threading.Lock(), threading.Lock()
 
@@ -38,7 +42,7 @@ class Store:
     def clear(self) -> None:
         with self._lock:
             self.models.clear()
-        give_back()
+        give_back(anew=True)
 
     def _had(self, key: tuple[str, str], make: Callable[[], nn.Module]) -> Any:
         found = self._kept(key)
@@ -46,7 +50,16 @@ class Store:
             return found
         with self._loading:
             found = self._kept(key)  # another job may have made it while this one waited
-            return self._keep(key, make()) if found is None else found
+            if found is None:
+                self._make_room(self.needed(key[0]))
+                found = make()
+                with self._lock:
+                    if not key[1]:  # copies of the same model as it was before
+                        for old in [old for old in self.models if old[0] == key[0]]:
+                            del self.models[old]
+                    self.models[key] = found
+                self._make_room(0)
+            return found
 
     def _kept(self, key: tuple[str, str]) -> nn.Module | None:
         with self._lock:
@@ -54,20 +67,14 @@ class Store:
                 self.models.move_to_end(key)
             return self.models.get(key)
 
-    def _keep(self, key: tuple[str, str], model: nn.Module) -> nn.Module:
-        name, kind = key
+    def _make_room(self, needed: int) -> None:
+        """Drop the oldest models until so many bytes are free, but never the last one."""
         with self._lock:
             before = len(self.models)
-            if not kind:  # copies of the same model as it was before
-                for old in [old for old in self.models if old[0] == name]:
-                    del self.models[old]
-            self.models[key] = model
-            while len(self.models) > 1 and held_bytes(self.models.values()) > self.limit:
+            while len(self.models) > 1 and held_bytes(self.models.values()) + needed > self.limit:
                 self.models.popitem(last=False)
-            dropped = len(self.models) <= before
-        if dropped:
-            give_back()
-        return model
+            dropped = len(self.models) < before
+        give_back(anew=dropped)
 
 
 def held_bytes(models: Iterable[nn.Module]) -> int:
@@ -76,8 +83,13 @@ def held_bytes(models: Iterable[nn.Module]) -> int:
     return sum({id(t) if t.layout != torch.strided else t.data_ptr(): t.nbytes for t in tensors}.values())
 
 
-def give_back() -> None:
-    """Give freed memory back to the system where the C library keeps it otherwise (glibc)."""
+def give_back(anew: bool = False) -> None:
+    """Give freed memory back to the system where the C library keeps it otherwise (glibc).
+
+    `anew` looks for what only circles of references hold, such as the graph of a dropped copy, which takes a moment.
+    """
+    if anew:
+        gc.collect()
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError, TypeError):  # another C library; Windows

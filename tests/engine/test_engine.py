@@ -4,6 +4,7 @@ import re
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,24 @@ def test_a_copy_is_kept_beside_its_model_and_goes_when_the_model_is_loaded_anew(
     del store.models["a", ""]
     store.get("a")
     assert ("a", "bfloat16") not in store.models
+
+
+def test_room_is_made_before_a_model_is_loaded_and_circles_are_freed():
+    kept, circle = [], torch.nn.Linear(256, 256, bias=False)
+    object.__setattr__(circle, "itself", circle)
+    gone = weakref.ref(circle)
+
+    def load(name):
+        kept.append([model for model, _ in store.models])
+        return gone() if name == "a" else torch.nn.Linear(256, 256, bias=False)
+
+    store = Store(load, 600 * 1024, lambda name: 256 * 1024)
+    store.get("a")
+    del circle
+    for name in "bc":
+        store.get(name)
+    assert kept == [[], ["a"], ["b"]]
+    assert gone() is None
 
 
 def test_a_copy_of_its_own_counts_against_the_limit():
