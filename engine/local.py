@@ -72,7 +72,7 @@ class LocalEngine:
 
     def __init__(self, memory: int = 4 * GIB):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.store = Store(self._load, memory, lambda name: cost(name.partition(".")[0]).weight_bytes)
+        self.store = Store(self._load, memory, _weight_bytes)
         self.answers = Answers()
         self.timings = Timings()
         self.schedule = Schedule()
@@ -235,7 +235,7 @@ class LocalEngine:
         self.answers.forget(name)  # its file may be another one than when they were made
         if recipe(name).source != RANDOM:
             return zoo.load(name).to(self.device)
-        if sentence := shortage(name, cost(name).weight_bytes):
+        if sentence := shortage(name, _weight_bytes(name)):
             raise EngineError(sentence)
         torch.manual_seed(0)
         return zoo.create(name).requires_grad_(False).to(self.device)
@@ -261,6 +261,11 @@ class LocalEngine:
                 raise EngineError(OUT_OF_MEMORY) from error
             logging.getLogger(__name__).exception("A job failed.")
             raise EngineError(FAILED) from error
+
+
+def _weight_bytes(name: str) -> int:
+    row = recipe(name)
+    return cost(row.architecture, row.size, row.num_classes).weight_bytes  # as the page asks, so it is known already
 
 
 def _is_out_of_memory(error: Exception) -> bool:

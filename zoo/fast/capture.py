@@ -39,7 +39,7 @@ def clean(module: fx.GraphModule) -> None:
     module.recompile()
 
 
-def evaluate(node: fx.Node, known: dict[fx.Node, Any]) -> Any:
+def _evaluate(node: fx.Node, known: dict[fx.Node, Any]) -> Any:
     """Run one operator on known inputs."""
     args, kwargs = tree_map(lambda leaf: known[leaf] if isinstance(leaf, fx.Node) else leaf, (node.args, node.kwargs))
     assert callable(node.target)
@@ -54,14 +54,15 @@ def _fold_constants(module: fx.GraphModule) -> None:
             if node.op == "get_attr":
                 known[node] = getattr(module, node.target)
             elif node.op == "call_function" and all(given in known for given in node.all_input_nodes):
-                known[node] = evaluate(node, known)
+                known[node] = _evaluate(node, known)
     edge = [n for n in known if n.op != "get_attr" and any(user not in known for user in n.users)]
     tables = sorted((n for n in edge if isinstance(known[n], Tensor)), key=lambda n: known[n].nbytes)
     weights = {_memory(weight) for weight in module.parameters()}
     room = ROOM * sum(weight.nbytes for weight in module.parameters())
     for node in tables:
-        room -= known[node].nbytes * (_memory(known[node]) not in weights)
-        if room >= 0:
+        taken = 0 if _memory(known[node]) in weights else known[node].nbytes
+        if taken <= room:
+            room -= taken
             _replace(module, node, known[node])
             edge.remove(node)
     written = {_memory(known[n]) for n in _with_inputs(edge)}

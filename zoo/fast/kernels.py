@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zoo.fast.layers import Layer, given
 
+mkldnn = torch.ops.mkldnn
 CONV_DEFAULTS: tuple[Any, ...] = [1, 1], [0, 0], [1, 1], 1  # stride, padding, dilation, groups
 
 
@@ -24,10 +25,10 @@ def trouble() -> str:
     x, weight, bias = torch.arange(24.0).view(1, 2, 3, 4) - 12, torch.arange(12.0).view(6, 2, 1, 1) - 6, torch.ones(6)
     rows, matrix = x.flatten(2).transpose(1, 2), weight.flatten(1)
     try:
-        packed = _ops()._reorder_convolution_weight(weight, [0, 0], [1, 1], [1, 1], 1, list(x.shape))
-        conv = _ops()._convolution_pointwise(x, packed, bias, [0, 0], [1, 1], [1, 1], 1, "relu", [], "")
-        packed = _ops()._reorder_linear_weight(matrix, len(rows[0]))
-        linear = _ops()._linear_pointwise(rows, packed, bias, "none", [], "")
+        packed = mkldnn._reorder_convolution_weight(weight, [0, 0], [1, 1], [1, 1], 1, list(x.shape))
+        conv = mkldnn._convolution_pointwise(x, packed, bias, [0, 0], [1, 1], [1, 1], 1, "relu", [], "")
+        packed = mkldnn._reorder_linear_weight(matrix, len(rows[0]))
+        linear = mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
     except (AttributeError, RuntimeError, TypeError) as error:
         return f"PyTorch {torch.__version__} does not have oneDNN's packed layers as they are used here ({error})"
     same = conv.equal(F.conv2d(x, weight, bias).relu()) and linear.equal(F.linear(rows, matrix, bias))
@@ -37,9 +38,9 @@ def trouble() -> str:
 def pack(layer: Layer, weight: Tensor, x: torch.Size) -> Tensor:
     """A layer's weight in the order in which its kernel reads it, for inputs of shape `x`."""
     if not layer.is_conv:
-        return _ops()._reorder_linear_weight(weight, x[:-1].numel())
+        return mkldnn._reorder_linear_weight(weight, x[:-1].numel())
     stride, padding, dilation, groups = _geometry(layer)
-    return _ops()._reorder_convolution_weight(weight, padding, stride, dilation, groups, list(x))
+    return mkldnn._reorder_convolution_weight(weight, padding, stride, dilation, groups, list(x))
 
 
 def call(layer: Layer, x: Any, other: Any, weight: Any, bias: Any) -> tuple[Any, tuple]:
@@ -47,18 +48,14 @@ def call(layer: Layer, x: Any, other: Any, weight: Any, bias: Any) -> tuple[Any,
     after = layer.unary, list(layer.numbers), layer.algorithm
     if not layer.is_conv:
         if other is None:
-            return _ops()._linear_pointwise.default, (x, weight, bias, *after)
-        return _ops()._linear_pointwise.binary, (x, other, weight, bias, "add")
+            return mkldnn._linear_pointwise.default, (x, weight, bias, *after)
+        return mkldnn._linear_pointwise.binary, (x, other, weight, bias, "add")
     stride, padding, dilation, groups = _geometry(layer)
     where = padding, stride, dilation, groups
     if other is None:
-        return _ops()._convolution_pointwise.default, (x, weight, bias, *where, *after)
+        return mkldnn._convolution_pointwise.default, (x, weight, bias, *where, *after)
     after = (None, [], None) if layer.unary == "none" else after
-    return _ops()._convolution_pointwise.binary, (x, other, weight, bias, *where, "add", 1.0, *after)
-
-
-def _ops() -> Any:
-    return torch.ops.mkldnn
+    return mkldnn._convolution_pointwise.binary, (x, other, weight, bias, *where, "add", 1.0, *after)
 
 
 def _geometry(layer: Layer) -> tuple[list[int], list[int], list[int], int]:

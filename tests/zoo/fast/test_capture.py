@@ -12,10 +12,12 @@ class Table(nn.Module):
     def __init__(self, weights: int):
         super().__init__()
         self.weight, self.rest = nn.Parameter(torch.arange(8.0)), nn.Parameter(torch.zeros(weights))
+        self.turned = nn.Parameter(torch.ones(8, 32))
 
     def forward(self, x: Tensor) -> Tensor:
         table = self.weight.expand(x.shape[-2], -1).clone()
         table[0] = 5.0
+        x = x @ self.turned @ self.turned.t()
         return nn.functional.dropout(x + table.mul(2) + self.rest.sum(), 0.5, self.training)
 
 
@@ -26,14 +28,15 @@ def called(graph: torch.fx.GraphModule) -> list[str]:
 def test_a_table_is_computed_once():
     model, x = Table(4096).eval(), torch.randn(2, 16, 8)
     graph = capture(model, x)
-    assert called(graph) == ["aten.add.Tensor", "aten.add.Tensor"]
+    assert set(called(graph)) == {"aten.matmul.default", "aten.add.Tensor"}
     assert torch.equal(graph(x), model(x))
-    assert list(dict(graph.named_parameters())) == []  # what made the table is not kept
+    assert len(list(graph.parameters())) == 1  # what made the table is not kept
 
 
 def test_a_table_that_is_large_beside_the_weights_is_computed_at_each_pass():
     model, x = Table(8).eval(), torch.randn(2, 16, 8)
     graph = capture(model, x)
     assert "aten.mul.Tensor" in called(graph) and "aten.sum.default" not in called(graph)
+    assert "aten.t.default" not in called(graph)  # a view of a weight takes no room, although it comes after the table
     for _ in range(2):
         assert torch.equal(graph(x), model(x))
