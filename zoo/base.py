@@ -36,6 +36,7 @@ class Backbone(nn.Module):
     num_features: int
     num_classes: int
     img_size: int | None = None  # side in pixels of the image that it is built for; None: any size
+    smallest: int = 1  # side in pixels of the smallest image that it takes
     readout: Readout
     head: nn.Module
     read_tokens: int = 1  # if the readout is "token": how many leading tokens it reads
@@ -66,6 +67,10 @@ class Backbone(nn.Module):
         return self.head(x, pre_logits)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Image (B, 3, H, W) -> logits (B, num_classes). Raises ValueError for an image smaller than `smallest`."""
+        side = min(x.shape[2:])
+        if side < self.smallest:
+            raise ValueError(f"This model needs images of {self.smallest} pixels a side or more: {side} is too few.")
         return self.forward_head(self.forward_features(x))
 
 

@@ -114,6 +114,7 @@ class ClipResNet(Backbone):
     readout = "attention_pool"
     classifier_key = "head.proj"
     layouts = (OPENAI,)
+    smallest = 31  # four times 2x2 cells are averaged, after a conv that rounds up
 
     def __init__(self, cfg: Config):
         super().__init__()

@@ -126,9 +126,6 @@ class ConvNeXt(Backbone):
         return state_dict | {"head.norm.weight": torch.ones_like(like), "head.norm.bias": torch.zeros_like(like)}
 
     def forward_features(self, x: Tensor) -> Tensor:
-        side = min(x.shape[2:])
-        if side < self.smallest:
-            raise ValueError(f"This ConvNeXt needs images of {self.smallest} pixels a side or more: {side} is too few.")
         x = self.stem(x)
         for i, stage in enumerate(self.stages, 1):
             x = tap(f"stage{i}", stage(x), "NCHW")

@@ -166,6 +166,7 @@ class ResNet(MeanReadout):
         self.drop = nn.Dropout(cfg.drop)
         self.fc = classifier(dim, cfg.num_classes)
         self.num_features, self.num_classes = dim, cfg.num_classes
+        self.smallest = 17 if cfg.anti_alias else 1  # the last grid that is halved must be 2x2 or more
 
     def forward_features(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.bn1(self.conv1(x)).relu_())

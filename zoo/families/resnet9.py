@@ -48,6 +48,7 @@ class ResNet9(Backbone):
 
     readout = "mean"
     no_attention = CONVOLUTIONS
+    smallest = 8
 
     def __init__(self, cfg: Config):
         super().__init__()

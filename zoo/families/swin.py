@@ -135,6 +135,7 @@ class Swin(Backbone):
 
     def __init__(self, cfg: Config):
         super().__init__()
+        self.smallest = cfg.patch
         self.num_features, self.num_classes = cfg.dim * 2 ** (len(cfg.depths) - 1), cfg.num_classes
         rates = drop_path_rates(cfg.drop_path, cfg.depths)
         self.patch_embed = NormedPatchEmbed(cfg.patch, cfg.dim)

@@ -54,6 +54,19 @@ def test_another_image_size(name):
 
 
 @EVERY_FAMILY
+def test_the_smallest_image_is_taken_and_a_smaller_one_is_refused(name):
+    made = light(name)
+    model = made.build()
+    if model.img_size is not None:
+        return
+    x = torch.randn(1, 3, model.smallest, model.smallest, dtype=torch.float64)
+    assert run(model, x).isfinite().all()
+    if model.smallest > 1:
+        with pytest.raises(ValueError, match=f"needs images of {model.smallest} pixels a side or more: "):
+            model(x[:, :, 1:])
+
+
+@EVERY_FAMILY
 def test_other_numbers_of_classes(name):
     made = light(name)
     seven, none = made.build(num_classes=7), made.build(num_classes=0)
