@@ -1,6 +1,7 @@
 """A page with the widgets alone, for the tests: `python -m tests.ui.widgets_app`. Some rows come late on purpose."""
 
 import time
+from typing import Any
 
 import gradio as gr
 from starlette.responses import JSONResponse
@@ -23,6 +24,8 @@ METHODS = [
 MANY = [[f"model_{i}", f"model_{i}", f"{i / 20:.1f} %"] for i in range(2000)]
 LATE = [["late", "Late", "99 %"], ["later", "Later"]]
 CLASSES = [["tabby", "tabby"], ["264", "cardigan"], ["Cardigan", "Cardigan (dog)"], ["747 jet", "747 jet"]]
+# Without this, gradio drops what a visitor does while the answer to the last thing is on its way.
+EACH: dict[str, Any] = dict(trigger_mode="always_last", show_progress="hidden")
 CARD = """zoo.combobox(element, {named: 'True class of lion.jpg', rows: ['lion', 'lynx'].map((name) => [name, name]),
     optional: true}, (value) => { props.value = value; trigger('input'); });"""
 
@@ -50,8 +53,8 @@ def build() -> gr.Blocks:
         strip = photo_strip("photos", [uploads.example("lion.jpg")]).strip
         choice, said = gr.Textbox(elem_id="choice", label="Choice"), gr.Textbox(elem_id="said", label="Photos")
         for box in boxes:
-            box.input(told, boxes, choice, show_progress="hidden")
-        strip.input(said_of, strip, said, show_progress="hidden")
+            box.input(told, boxes, choice, **EACH)
+        strip.input(said_of, strip, said, **EACH)
         change = gr.Button("Other rows", elem_id="change")
         change.click(lambda: gr.HTML(value="b", rows=[["b", "Bee", "1 %", "", "buzzes"]]), None, boxes[1])
     return demo
