@@ -1,15 +1,14 @@
-"""DLA: the blocks of a stage are the leaves of a tree, whose inner nodes join near and far ones, shallow and deep.
+"""DLA: a stage is a tree of blocks, whose inner nodes join near and far blocks, so that shallow and deep features meet.
 
-    image -> 7x7 conv -> level 0: 3x3 conv -> level 1: 3x3 conv (H/2) -> levels 2 to 5: a tree each (H/4 to H/32)
-    -> mean -> fc
-    tree        -> block -> block -> root: all that is waiting, both blocks first -> 1x1 conv -> relu
-    deeper tree -> tree, whose result waits for the last root -> tree
+    image -> 7x7 conv -> level 0: 3x3 conv -> level 1: 3x3 conv (H/2) -> levels 2 to 5: a tree each -> mean -> fc
+    smallest tree -> block -> block -> root: 1x1 conv of the second, the first and all that waits -> relu
+    deeper tree   -> tree, whose result waits for the last root of the next -> tree
 
-From level 3 on, the level's input, halved, waits too. In every tree a block's or a root's result is what the next one
-reads. Yu et al. 2017, "Deep Layer Aggregation", arXiv:1707.06484; c: compact, x: with the grouped convs of ResNeXt.
-The res2 rows have the blocks of Gao et al. 2019, "Res2Net: A New Multi-scale Backbone Architecture", arXiv:1904.01169.
+From level 3 on a level's input, halved, waits too. Yu et al. 2017, "Deep Layer Aggregation", arXiv:1707.06484; c:
+compact, x: with ResNeXt's groups. The blocks of res2 are those of Gao et al. 2019, "Res2Net", arXiv:1904.01169.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,14 +19,22 @@ from torch import Tensor, nn
 from zoo import base
 from zoo.base import CONVOLUTIONS, Backbone
 from zoo.layers.adapt import Layout, State
-from zoo.layers.conv import conv
+from zoo.layers.conv import ConvNorm, conv, conv_relu
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.init import init_fan_out
 from zoo.layers.pool import check_divisible
 from zoo.probe import tap
 from zoo.registry import register
 
-STEM = 16, 32  # channels of levels 0 and 1
+
+@dataclass(frozen=True)
+class Config(base.Config):
+    """What tells one DLA from another."""
+
+    depths: tuple[int, ...]  # of the trees in levels 2 to 5; a tree of depth n has 2^n blocks
+    dims: tuple[int, ...]  # channels of levels 2 to 5
+    block: Callable[[int, int, int, float], nn.Module]  # given dim_in, dim, stride and drop_path
+    root_shortcut: bool = False  # a root adds the last block's output to its own
 
 
 class Block(nn.Module):
@@ -47,7 +54,7 @@ class Block(nn.Module):
 
 
 class Basic(Block):
-    """Two 3x3 convs. (B, dim_in, H, W), (B, dim, H/stride, W/stride) -> the latter's shape."""
+    """3x3 conv -> 3x3 conv. (B, dim_in, H, W), (B, dim, H/stride, W/stride) -> the latter's shape."""
 
     def __init__(self, dim_in: int, dim: int, stride: int, drop_path: float):
         super().__init__(drop_path)
@@ -59,18 +66,14 @@ class Basic(Block):
 
 
 class Bottleneck(Block):
-    """1x1 conv -> 3x3 conv -> 1x1 conv. (B, dim_in, H, W), (B, dim, H/stride, W/stride) -> the latter's shape.
+    """1x1 conv -> 3x3 conv -> 1x1 conv. (B, dim_in, H, W), (B, dim, H/stride, W/stride) -> the latter's shape."""
 
-    `group_width` is twice the channels of each group if `dim` is 64. `splits` is how many parts the channels inside are
-    split into, each of that width: 1 for a plain 3x3 conv.
-    """
-
-    splits = 1
+    parts = 1  # into which the channels between the 1x1 convs are split
 
     def __init__(self, dim_in: int, dim: int, stride: int, drop_path: float, groups: int = 1, group_width: int = 64):
         super().__init__(drop_path)
         width = dim * group_width // 64 * groups // 2
-        inside = self.splits * width
+        inside = self.parts * width
         self.conv1, self.bn1 = conv(dim_in, inside, 1), nn.BatchNorm2d(inside)
         self.make_middle(width, stride, groups)
         self.conv3, self.bn3 = conv(inside, dim, 1), nn.BatchNorm2d(dim)
@@ -86,22 +89,21 @@ class Bottleneck(Block):
 
 
 class Res2Bottleneck(Bottleneck):
-    """Each part but the last goes through a 3x3 conv, after the part before it was added (Res2Net).
+    """A 3x3 conv for each part but the last; it also reads the result of the part before, unless it halves the grid.
 
-    (B, dim_in, H, W), (B, dim, H/stride, W/stride) -> the latter's shape. Where the grid is halved, nothing is added,
-    and the last part is averaged.
+    (B, dim_in, H, W), (B, dim, H/stride, W/stride) -> the latter's shape.
     """
 
-    splits = 4
+    parts = 4
 
     def make_middle(self, width: int, stride: int, groups: int) -> None:
-        self.convs = nn.ModuleList(conv(width, width, 3, stride, groups) for _ in range(self.splits - 1))
+        self.convs = nn.ModuleList(conv(width, width, 3, stride, groups) for _ in range(self.parts - 1))
         self.bns = nn.ModuleList(nn.BatchNorm2d(width) for _ in self.convs)
         self.pool = nn.AvgPool2d(3, stride, 1) if stride > 1 else nn.Identity()
         self.chained = stride == 1
 
     def middle(self, x: Tensor) -> Tensor:
-        *parts, last = x.chunk(self.splits, 1)
+        *parts, last = x.chunk(self.parts, 1)
         done: list[Tensor] = []
         for part, conv3, bn in zip(parts, self.convs, self.bns, strict=True):
             part = part + done[-1] if done and self.chained else part
@@ -109,33 +111,8 @@ class Res2Bottleneck(Bottleneck):
         return torch.cat([*done, self.pool(last)], 1)
 
 
-@dataclass(frozen=True)
-class Config(base.Config):
-    """What tells one DLA from another."""
-
-    depths: tuple[int, ...]  # of the trees of levels 2 to 5; a tree of depth n has 2^n blocks
-    dims: tuple[int, ...]  # channels of levels 2 to 5
-    block: Callable[[int, int, int, float], nn.Module]  # given dim_in, dim, stride and drop_path
-    root_shortcut: bool = False  # a root adds the last block's output to its own
-
-
-class Root(nn.Module):
-    """1x1 conv of all inputs together. Any number of (B, C, H, W), of different C -> (B, dim, H, W)."""
-
-    def __init__(self, dim_in: int, dim: int, shortcut: bool):
-        super().__init__()
-        self.conv, self.bn = conv(dim_in, dim, 1), nn.BatchNorm2d(dim)
-        self.shortcut = shortcut
-
-    def forward(self, *parts: Tensor) -> Tensor:
-        y = self.bn(self.conv(torch.cat(parts, 1)))
-        if self.shortcut:
-            y += parts[0]
-        return y.relu_()
-
-
 class Pair(nn.Module):
-    """A tree of two blocks, whose root also reads what is waiting.
+    """A tree of two blocks, whose root also reads what waits.
 
     (B, dim_in, H, W), the same at H/stride, the waiting (B, C, H/stride, W/stride) -> (B, dim, H/stride, W/stride).
     """
@@ -146,16 +123,20 @@ class Pair(nn.Module):
         self.tree2 = cfg.block(dim, dim, 1, drop_paths[1])
         project = (conv(dim_in, dim, 1), nn.BatchNorm2d(dim)) if dim_in != dim else ()
         self.project = nn.Sequential(*project)
-        self.root = Root(2 * dim + waiting, dim, cfg.root_shortcut)
+        self.root = ConvNorm(2 * dim + waiting, dim, 1)
+        self.root_shortcut = cfg.root_shortcut
 
     def forward(self, x: Tensor, halved: Tensor, *waiting: Tensor) -> Tensor:
         first = self.tree1(x, self.project(halved))
         second = self.tree2(first, first)
-        return self.root(second, first, *waiting)
+        y = self.root(torch.cat([second, first, *waiting], 1))
+        if self.root_shortcut:
+            y += second
+        return y.relu_()
 
 
 class Tree(nn.Module):
-    """A tree of two trees. The shapes are those of Pair: (B, dim_in, H, W), ... -> (B, dim, H/stride, W/stride)."""
+    """A tree of two trees, with the shapes of Pair. (B, dim_in, H, W), ... -> (B, dim, H/stride, W/stride)."""
 
     def __init__(self, dim_in: int, dim: int, stride: int, drop_paths: list[float], waiting: int, cfg: Config):
         super().__init__()
@@ -169,29 +150,20 @@ class Tree(nn.Module):
 
 
 def tree(dim_in: int, dim: int, stride: int, drop_paths: list[float], waiting: int, cfg: Config) -> nn.Module:
-    """Make a tree with a block for each drop rate; `waiting` is how many channels wait for its last root."""
+    """Make a tree with a block for each drop rate, for whose last root `waiting` channels wait."""
     return (Pair if len(drop_paths) == 2 else Tree)(dim_in, dim, stride, drop_paths, waiting, cfg)
 
 
 def without_idle(state: State) -> State:
-    """Drop the projections of trees made of trees: the authors' files have them, but no pass reads them."""
-
-    def idle(key: str) -> bool:
-        name, project, _ = key.partition(".project.")
-        return bool(project) and any(other.startswith(f"{name}.tree1.tree1.") for other in state)
-
-    return {key: value for key, value in state.items() if not idle(key)}
-
-
-def conv_act(dim_in: int, dim: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """(B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
-    return nn.Sequential(conv(dim_in, dim, kernel, stride), nn.BatchNorm2d(dim), nn.ReLU(inplace=True))
+    """Drop the projections of trees of trees: the authors' files have them, but no pass reads them."""
+    trees = {key[: found.start()] for key in state for found in re.finditer(r"(?=\.tree1\.tree1\.)", key)}
+    return {key: value for key, value in state.items() if key.partition(".project.")[0] not in trees}
 
 
 class DLA(Backbone):
     """Image (B, 3, H, W) -> features (B, num_features, H/32, W/32) -> logits (B, num_classes).
 
-    A side of the grid of level 1 (H/2, rounded up) must be a multiple of 16; any other is a ValueError.
+    The sides of level 1's grid, half of the image's rounded up, must be multiples of 16; others are a ValueError.
     """
 
     readout = "mean"
@@ -202,10 +174,10 @@ class DLA(Backbone):
 
     def __init__(self, cfg: Config):
         super().__init__()
-        dim = STEM[1]
-        self.base_layer = conv_act(3, STEM[0], 7)
-        self.level0 = conv_act(STEM[0], STEM[0], 3)
-        self.level1 = conv_act(STEM[0], dim, 3, 2)
+        first, dim = 16, 32  # channels of levels 0 and 1
+        self.base_layer = conv_relu(3, first, 7)
+        self.level0 = conv_relu(first, first, 3)
+        self.level1 = conv_relu(first, dim, 3, 2)
         self.halve = nn.MaxPool2d(2)
         rates = drop_path_rates(cfg.drop_path, tuple(2**depth for depth in cfg.depths))
         for i in range(4):
@@ -221,8 +193,8 @@ class DLA(Backbone):
         check_divisible(x, 16)
         for i in (2, 3, 4, 5):
             halved = self.halve(x)
-            waiting = (halved,) if i > 2 else ()
-            x = tap(f"stage{i}", self.get_submodule(f"level{i}")(x, halved, *waiting), "NCHW")
+            x = self.get_submodule(f"level{i}")(x, halved, *([halved] if i > 2 else []))
+            x = tap(f"stage{i}", x, "NCHW")
         return tap("cam", x, "NCHW")
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:

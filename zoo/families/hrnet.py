@@ -6,17 +6,17 @@
 
 Finer streams are brought down by 3x3 convs of stride 2, coarser ones up by a 1x1 conv and by repeating cells. Wang et
 al. 2019, "Deep High-Resolution Representation Learning for Visual Recognition", arXiv:1908.07919; the number in a name
-is the width of the finest stream. The ssld weights were distilled: Cui et al. 2021, arXiv:2103.05959.
+is the width of the finest stream (small: 16). The ssld weights were distilled: Cui et al. 2021, arXiv:2103.05959.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from zoo import base
 from zoo.base import CONVOLUTIONS, MeanReadout
 from zoo.families import resnet
-from zoo.layers.conv import conv
+from zoo.layers.conv import conv, conv_relu
 from zoo.layers.drop import drop_path_rates
 from zoo.layers.head import classifier
 from zoo.layers.init import init_fan_out
@@ -45,14 +45,6 @@ def blocks(dim_in: int, dim: int, drop_paths: list[float], bottleneck: bool = Fa
     return resnet.stage(0, dim_in, drop_paths, resnet.Config((len(drop_paths),), (dim,), (bottleneck,)))
 
 
-def conv_norm(
-    dim_in: int, dim: int, kernel: int, stride: int = 1, bias: bool = False, act: bool = True
-) -> nn.Sequential:
-    """Make conv -> norm -> (relu). (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
-    layers = conv(dim_in, dim, kernel, stride, bias=bias), nn.BatchNorm2d(dim)
-    return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if act else []))
-
-
 def bring(dims: list[int], source: int, target: int) -> nn.Module:
     """Bring one stream to another's grid and channels. (B, dims[source], ...) -> (B, dims[target], ...)."""
     dim_in, dim = dims[source], dims[target]
@@ -60,9 +52,9 @@ def bring(dims: list[int], source: int, target: int) -> nn.Module:
         return nn.Identity()
     if source > target:
         up = nn.Upsample(scale_factor=2 ** (source - target))
-        return nn.Sequential(*conv_norm(dim_in, dim, 1, act=False), up)
-    steps = [conv_norm(dim_in, dim_in, 3, 2) for _ in range(target - source - 1)]
-    return nn.Sequential(*steps, conv_norm(dim_in, dim, 3, 2, act=False))
+        return nn.Sequential(conv(dim_in, dim, 1), nn.BatchNorm2d(dim), up)
+    steps = [conv_relu(dim_in, dim_in, 3, 2) for _ in range(target - source - 1)]
+    return nn.Sequential(*steps, nn.Sequential(conv(dim_in, dim, 3, 2), nn.BatchNorm2d(dim)))
 
 
 class Module(nn.Module):
@@ -88,18 +80,16 @@ class Module(nn.Module):
 
 
 def transition(dims_in: list[int], dims: list[int]) -> nn.ModuleList:
-    """Make what leads from the streams of one stage to those of the next; the last comes from the coarsest so far.
-
-    Each (B, dims_in[i], H, W) -> (B, dims[i], H, W), the last (B, dims_in[-1], H, W) -> (B, dims[-1], H/2, W/2).
-    """
-    kept = (nn.Identity() if a == b else conv_norm(a, b, 3) for a, b in zip(dims_in, dims, strict=False))
-    return nn.ModuleList([*kept, nn.Sequential(conv_norm(dims_in[-1], dims[-1], 3, 2))])
+    """Make what leads from the streams of one stage to the next's, of which the last is the coarsest so far, halved."""
+    kept = (nn.Identity() if a == b else conv_relu(a, b, 3) for a, b in zip(dims_in, dims, strict=False))
+    return nn.ModuleList([*kept, nn.Sequential(conv_relu(dims_in[-1], dims[-1], 3, 2))])
 
 
 class HRNet(MeanReadout):
     """Image (B, 3, H, W) -> features (B, 2048, H/32, W/32) -> logits (B, num_classes).
 
     A side of the grid after the stem (H/4, rounded up) must be a multiple of 8; any other is a ValueError.
+    The taps of stages show the finest stream.
     """
 
     classifier_key = "classifier"
@@ -120,17 +110,15 @@ class HRNet(MeanReadout):
             self.add_module(f"transition{i}", transition(dims_in, dims[: i + 1]))
             dims_in = dims[: i + 1]
             self.add_module(f"stage{i + 1}", nn.Sequential(*(Module(dims_in, next(rates)) for _ in range(count))))
-        self.incre_modules = nn.ModuleList(
-            blocks(dim, last, [0.0], bottleneck=True) for dim, last in zip(dims, LAST, strict=True)
-        )
-        self.downsamp_modules = nn.ModuleList(conv_norm(4 * dim, 8 * dim, 3, 2, cfg.head_bias) for dim in LAST[:-1])
-        self.final_layer = conv_norm(4 * LAST[-1], self.num_features, 1, bias=cfg.head_bias)
+        ends = zip(dims, LAST, strict=True)
+        self.incre_modules = nn.ModuleList(blocks(dim, last, [0.0], bottleneck=True) for dim, last in ends)
+        self.downsamp_modules = nn.ModuleList(conv_relu(4 * dim, 8 * dim, 3, 2, cfg.head_bias) for dim in LAST[:-1])
+        self.final_layer = conv_relu(4 * LAST[-1], self.num_features, 1, bias=cfg.head_bias)
         self.drop = nn.Dropout(cfg.drop)
         self.classifier = classifier(self.num_features, cfg.num_classes)
         self.apply(init_fan_out)
 
-    def forward_streams(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> four streams (B, width * 2^i, H/4/2^i, W/4/2^i); the taps show the finest."""
+    def forward_features(self, x: Tensor) -> Tensor:
         x = self.bn1(self.conv1(x)).relu_()
         x = self.bn2(self.conv2(x)).relu_()
         check_divisible(x, 8)
@@ -140,29 +128,23 @@ class HRNet(MeanReadout):
             streams = [make(x) for make, x in zip(makers, [*streams, streams[-1]], strict=True)]
             finest, *others = self.get_submodule(f"stage{i + 1}")(streams)
             streams = [tap(f"stage{i + 1}", finest, "NCHW"), *others]
-        return streams
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        first, *others = (widen(x) for widen, x in zip(self.incre_modules, self.forward_streams(x), strict=True))
+        x, *others = (widen(stream) for widen, stream in zip(self.incre_modules, streams, strict=True))
         for halve, other in zip(self.downsamp_modules, others, strict=True):
-            first = other + halve(first)
-        return tap("cam", self.final_layer(first), "NCHW")
+            x = other + halve(x)
+        return tap("cam", self.final_layer(x), "NCHW")
 
-
-W18 = Config(18)
-W48 = Config(48)
 
 VARIANTS = {
     "hrnet_w18_small": Config(16, first_dim=32, first_depth=1, modules=(1, 1, 1), depth=2),
     "hrnet_w18_small_v2": Config(18, first_depth=2, modules=(1, 3, 2), depth=2),
-    "hrnet_w18": W18,
-    "hrnet_w18_ssld": replace(W18, head_bias=False),
+    "hrnet_w18": Config(18),
+    "hrnet_w18_ssld": Config(18, head_bias=False),
     "hrnet_w30": Config(30),
     "hrnet_w32": Config(32),
     "hrnet_w40": Config(40),
     "hrnet_w44": Config(44),
-    "hrnet_w48": W48,
-    "hrnet_w48_ssld": replace(W48, head_bias=False),
+    "hrnet_w48": Config(48),
+    "hrnet_w48_ssld": Config(48, head_bias=False),
     "hrnet_w64": Config(64),
 }
 register(HRNet, VARIANTS)
