@@ -93,6 +93,7 @@ class OpenGates(TorchFunctionMode):
         "convnext_atto_ols",
         "vit_tiny_patch16_224",
         "swin_tiny_patch4_window7_224",
+        "hrnet_w18_small",
     ],
 )
 def test_drawn_and_measured_place_agree_within_a_hundredth_of_the_side(name):

@@ -12,16 +12,16 @@ from zoo.layers.norm import Act, LayerNorm2d
 
 
 class SqueezeExcite(nn.Module):
-    """mean over the grid -> fc1 -> ReLU -> fc2 -> sigmoid -> times x (Hu et al. 2017, arXiv:1709.01507).
+    """mean over the grid -> fc1 -> act -> fc2 -> sigmoid -> times x (Hu et al. 2017, arXiv:1709.01507).
 
     (B, dim, H, W) -> (B, dim, H, W). `hidden` is a sixteenth of `dim`, to the nearest multiple of 8, unless given.
     """
 
-    def __init__(self, dim: int, hidden: int | None = None):
+    def __init__(self, dim: int, hidden: int | None = None, act: Act = nn.ReLU):
         super().__init__()
         hidden = hidden or max(8, (dim + 64) // 128 * 8)
         self.fc1 = nn.Conv2d(dim, hidden, 1)
-        self.act = nn.ReLU(inplace=True)
+        self.act = act()
         self.fc2 = nn.Conv2d(hidden, dim, 1)
         self.gate = nn.Sigmoid()
 

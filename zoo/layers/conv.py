@@ -12,9 +12,15 @@ from zoo.layers.norm import Act, BatchNormAct2d
 def conv(dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False) -> nn.Conv2d:
     """Make a convolution; a norm follows, so it needs no bias. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride).
 
-    An odd kernel is padded, so the grid is rounded up; an even one cuts patches without padding.
+    The grid is rounded up if the kernel is odd, down if it is even; patches (kernel and stride alike) are not padded.
     """
-    return nn.Conv2d(dim_in, dim, kernel, stride, kernel // 2 if kernel % 2 else 0, groups=groups, bias=bias)
+    padding = kernel // 2 if kernel % 2 else (kernel - stride) // 2
+    return nn.Conv2d(dim_in, dim, kernel, stride, padding, groups=groups, bias=bias)
+
+
+def conv_relu(dim_in: int, dim: int, kernel: int, stride: int = 1, bias: bool = False) -> nn.Sequential:
+    """Make conv -> batch norm -> ReLU. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride)."""
+    return nn.Sequential(conv(dim_in, dim, kernel, stride, bias=bias), nn.BatchNorm2d(dim), nn.ReLU(inplace=True))
 
 
 def pad_same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:

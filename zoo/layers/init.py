@@ -12,6 +12,12 @@ def init_linear(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+def init_fan_out(module: nn.Module) -> None:
+    """Draw a convolution's weights by the number of its outputs (He et al. 2015, arXiv:1502.01852); leave any other."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
 @torch.no_grad()
 def init_mobile(module: nn.Module) -> None:
     """Draw weights as in TensorFlow's mobile nets, scaled by a layer's outputs; leave other modules as they are."""

@@ -30,6 +30,15 @@ class BlurPool(nn.Module):
         return F.conv2d(F.pad(x, (1, 1, 1, 1), mode=self.border), kernel, stride=2, groups=channels)
 
 
+def check_divisible(x: Tensor, by: int) -> None:
+    """Raise a ValueError if a side of the grid of x (B, C, H, W) is no multiple of `by`."""
+    height, width = x.shape[2:]
+    if height % by or width % by:
+        raise ValueError(
+            f"A {height}x{width} grid cannot be divided by {by}: use image sides that are multiples of 32."
+        )
+
+
 class HalveByMean(nn.AvgPool2d):
     """(B, C, H, W) -> (B, C, H/2, W/2); an odd H or W is an error, because the parallel shortcut rounds up."""
 
@@ -37,7 +46,5 @@ class HalveByMean(nn.AvgPool2d):
         super().__init__(2)
 
     def forward(self, input: Tensor) -> Tensor:
-        height, width = input.shape[2:]
-        if height % 2 or width % 2:
-            raise ValueError(f"A {height}x{width} grid cannot be halved: use image sides that are multiples of 32.")
+        check_divisible(input, 2)
         return super().forward(input)
