@@ -60,11 +60,12 @@ WITH_WEIGHTS = {"fbnetc_100": {"bn_eps": 1e-3}}
 
 
 def build(name: str, blocks: int | None = None, **overrides: Any) -> nn.Module:
-    """Build timm's model, in eval mode. Mobile nets take no argument for depth: `blocks` is how many a stage keeps."""
+    """Build timm's model, in eval mode. Nets of a table take no argument for depth: `blocks` is what a stage keeps."""
     model = timm.create_model(name, **WITH_WEIGHTS.get(name, {}) | overrides).eval()
     if blocks is not None:
-        for i, stage in enumerate(model.blocks):
-            model.blocks[i] = stage[:blocks]
+        stages = model.stages if hasattr(model, "stages") else model.blocks
+        for i, stage in enumerate(stages):
+            stages[i] = stage[:blocks]
     return model
 
 
