@@ -7,7 +7,7 @@ from zoo.probe import Geometry, Grid, attention
 
 
 class BottleneckAttention(nn.Module):
-    """Every cell of a grid of side x side reads every cell. (B, dim, H, W) -> (B, dim, H/stride, W/stride).
+    """Every cell of a grid of side x side reads every cell. (B, dim, H, W) -> (B, dim, H/stride, W/stride), rounded up.
 
     With stride 2, the result is averaged. `head_dim`: channels of a head's queries and keys, `dim / num_heads` unless
     given.
@@ -19,7 +19,7 @@ class BottleneckAttention(nn.Module):
         self.num_heads, self.inner = num_heads, num_heads * head_dim
         self.qkv = nn.Conv2d(dim, 2 * self.inner + dim, 1, bias=False)
         self.pos_embed = RelativeScores(side, side, head_dim)
-        self.pool = nn.AvgPool2d(2) if stride == 2 else nn.Identity()
+        self.pool = nn.AvgPool2d(2, ceil_mode=True) if stride == 2 else nn.Identity()
         nn.init.trunc_normal_(self.qkv.weight, std=dim**-0.5)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ class HaloAttention(nn.Module):
     """(B, dim, H, W) -> (B, dim, H/stride, W/stride), rounded up.
 
     With stride 2, only every second cell of a row and a column asks; if the block has an odd side, all ask and the
-    result is averaged, rounding the grid down. `qk_ratio`: channels of queries and keys, as a share of `dim`;
+    result is averaged. `qk_ratio`: channels of queries and keys, as a share of `dim`;
     `head_dim` gives them for a head instead.
     """
 
@@ -42,7 +42,7 @@ class HaloAttention(nn.Module):
         self.q = nn.Conv2d(dim, inner, 1, self.step, bias=False)
         self.kv = nn.Conv2d(dim, inner + dim, 1, bias=False)
         self.pos_embed = RelativeScores(block // self.step, block + 2 * halo, self.head_dim)
-        self.pool = nn.AvgPool2d(2) if stride > self.step else nn.Identity()
+        self.pool = nn.AvgPool2d(2, ceil_mode=True) if stride > self.step else nn.Identity()
         for layer in (self.q, self.kv):
             nn.init.trunc_normal_(layer.weight, std=dim**-0.5)
 

@@ -15,7 +15,7 @@ NO_PAIRS = "its lambda layers apply one linear map to all queries of a cell: no 
 
 
 class LambdaLayer(nn.Module):
-    """(B, dim, H, W) -> (B, dim, H/stride, W/stride); with stride 2, the result is averaged.
+    """(B, dim, H, W) -> (B, dim, H/stride, W/stride), rounded up; with stride 2, the result is averaged.
 
     `reach`: side of the surroundings that the position lambda sums up, by a convolution that fits any grid; None: the
     whole grid, which then is of side x side.
@@ -32,7 +32,7 @@ class LambdaLayer(nn.Module):
         # The checkpoints hold a 3d convolution, whose kernel has length 1 along the values' channels.
         self.conv_lambda = nn.Conv3d(1, key_dim, (reach, reach, 1)) if reach else None
         self.pos_emb = None if reach else nn.Parameter(torch.empty(2 * side - 1, 2 * side - 1, key_dim))
-        self.pool = nn.AvgPool2d(2) if stride == 2 else nn.Identity()
+        self.pool = nn.AvgPool2d(2, ceil_mode=True) if stride == 2 else nn.Identity()
         nn.init.trunc_normal_(self.qkv.weight, std=dim**-0.5)
         if self.conv_lambda is not None:
             nn.init.trunc_normal_(self.conv_lambda.weight, std=key_dim**-0.5)

@@ -6,7 +6,7 @@ branch, and what follows the sum, is the same for all: a new kind of block is a 
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -69,7 +69,7 @@ class Residual(Row):
 
     ratio: float = 1.0  # channels inside over output channels
     attention: Callable[[int], nn.Module] = nn.Identity  # in the branch, given its channels
-    shortcut: Callable[[int, int, int, Style], nn.Module] | None = projection  # if shapes differ; None: nothing is added
+    shortcut: Callable[[int, int, int, Style], nn.Module] | None = projection  # if shapes differ; None: no sum
     act: Act | None = None  # after the sum, in place of the Style's
 
     def layers(self, dim_in: int, stride: int, style: Style) -> Layers:
@@ -132,6 +132,17 @@ class Bottle(Residual):
 
 
 @dataclass(frozen=True)
+class Attend(Bottle):
+    """1x1 conv -> self-attention or what stands for it, which has the stride -> norm, act -> 1x1 conv."""
+
+    mix: Callable[[int, int, int], nn.Module] = field(kw_only=True)  # given channels, the side of its grid, and stride
+    side: int = 0  # of the row's output, for a square image of the model's size
+
+    def middle(self, dim: int, stride: int, style: Style) -> Layers:
+        return {"self_attn": self.mix(dim, self.side * stride, stride), "post_attn": style.norm(dim, style.act)}
+
+
+@dataclass(frozen=True)
 class Conv3x3(Row):
     """A stem of one 3x3 conv."""
 
@@ -141,9 +152,10 @@ class Conv3x3(Row):
 
 @dataclass(frozen=True)
 class Tiered(Row):
-    """A stem of several 3x3 convs. The first has the stride, and the last too unless a max pool follows."""
+    """A stem of one conv or several. The first has the stride, and the last too unless a max pool follows."""
 
     before: tuple[int, ...] = ()  # channels of the convs before the last
+    kernel: int = 3  # of each conv
     bare: int = 0  # how many of them have neither norm nor activation
     pool: bool = False  # a max pool halves the grid again, not the last conv
 
@@ -151,8 +163,8 @@ class Tiered(Row):
         layers, dims = OrderedDict[str, nn.Module](), (*self.before, self.dim)
         for i, dim in enumerate(dims, 1):
             step = stride if i == 1 or (i == len(dims) and not self.pool) else 1
-            make = style.conv(dim_in, dim, 3, step) if i <= self.bare else conv_act(dim_in, dim, 3, style, step)
-            layers[f"conv{i}"], dim_in = make, dim
+            make = style.conv if i <= self.bare else partial(conv_act, style=style)
+            layers[f"conv{i}"], dim_in = make(dim_in, dim, self.kernel, stride=step), dim
         if self.pool:
             layers["pool"] = nn.MaxPool2d(3, stride, 1)
         return nn.Sequential(layers)
