@@ -15,7 +15,7 @@ hashtags, arXiv:1905.00546. The s and t rows and the sizes 10, 14 and 26 are not
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
@@ -27,6 +27,9 @@ from zoo.layers.head import classifier
 from zoo.layers.norm import GroupNorm
 from zoo.probe import tap
 from zoo.registry import register
+
+
+C = TypeVar("C", bound="Config")
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Config(base.Config):
     pruned: tuple[Pruned, ...] = ()  # channels, stage by stage, if they do not follow from the fields above
 
     @classmethod
-    def like(cls, base: "Config", **fields: Any) -> Self:
+    def like(cls: type[C], base: "Config", **fields: Any) -> C:
         """Add an heir's own fields to what another config says, and change others."""
         return cls(**vars(base) | fields)
 
