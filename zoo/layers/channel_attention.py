@@ -9,6 +9,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from zoo.layers.norm import Act, LayerNorm2d
+from zoo.layers.width import make_divisible
 
 
 class SqueezeExcite(nn.Module):
@@ -28,6 +29,11 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         gates = self.gate(self.fc2(self.act(self.fc1(x.mean((2, 3), keepdim=True)))))  # (B, dim, 1, 1)
         return x * gates
+
+
+def quarter_gates(dim: int) -> SqueezeExcite:
+    """Make SqueezeExcite whose hidden channels are a quarter of `dim`, to the nearest multiple of 8."""
+    return SqueezeExcite(dim, make_divisible(dim / 4, least=0))
 
 
 class EfficientChannelAttention(nn.Module):

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.layers.conv import ConvNorm
+from zoo.layers.drop import DropPath
 
 
 class BranchSum(nn.Module):
@@ -29,11 +30,7 @@ class BranchSum(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        first, *others = self.branches()
-        y = first(x)
-        for branch in others:
-            y += branch(x)
-        return y
+        return total(self.branches(), x)
 
     def folded(self) -> nn.Module:
         return fold_branches(self.branches())
@@ -55,6 +52,44 @@ class RepConv(BranchSum):
 
     def branches(self) -> list[nn.Module]:
         return [branch for branch in (self.identity, self.conv_scale, *self.conv_kxk) if branch is not None]
+
+
+class RepBlock(BranchSum):
+    """convs, + batch norm of x if input and output have one shape -> (attention) -> activation.
+
+    (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up.
+    """
+
+    def __init__(self, dim_in: int, dim: int, stride: int, drop_path: float, attention: nn.Module, act: nn.Module):
+        super().__init__()
+        self.identity = nn.BatchNorm2d(dim) if dim_in == dim and stride == 1 else None
+        self.drop_path = DropPath(drop_path)
+        self.attn, self.act = attention, act
+
+    def convs(self) -> list[nn.Module]:
+        raise NotImplementedError
+
+    def branches(self) -> list[nn.Module]:
+        return self.convs() if self.identity is None else [*self.convs(), self.identity]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = total(self.convs(), x)
+        if self.identity is not None:
+            y = self.drop_path(y)
+            y += self.identity(x)
+        return self.act(self.attn(y))
+
+    def folded(self) -> nn.Module:
+        return nn.Sequential(super().folded(), self.attn, self.act)
+
+
+def total(branches: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """Sum what the branches make of x. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride)."""
+    first, *others = branches
+    y = first(x)
+    for branch in others:
+        y += branch(x)
+    return y
 
 
 def fold_branches(branches: Sequence[nn.Module]) -> nn.Conv2d:

@@ -69,7 +69,7 @@ class Residual(Row):
 
     ratio: float = 1.0  # channels inside over output channels
     attention: Callable[[int], nn.Module] = nn.Identity  # in the branch, given its channels
-    shortcut: Callable[[int, int, int, Style], nn.Module] | None = projection  # if shapes differ; None: nothing is added
+    shortcut: Callable[[int, int, int, Style], nn.Module] | None = projection  # if shapes differ; None: no sum
     act: Act | None = None  # after the sum, in place of the Style's
 
     def layers(self, dim_in: int, stride: int, style: Style) -> Layers:
