@@ -32,7 +32,7 @@ class MobileOneBlock(RepBlock):
         self.conv_kxk = nn.ModuleList(made)
         self.conv_scale = ConvNorm(dim_in, row.dim, 1, stride, groups) if row.kernel > 1 else None
 
-    def convs(self) -> list[nn.Module]:
+    def branches(self) -> list[nn.Module]:
         return [*self.conv_kxk] if self.conv_scale is None else [self.conv_scale, *self.conv_kxk]
 
 

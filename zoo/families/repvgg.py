@@ -32,7 +32,7 @@ class RepVggBlock(RepBlock):
         self.conv_kxk = ConvNorm(dim_in, row.dim, 3, stride, row.groups)
         self.conv_1x1 = ConvNorm(dim_in, row.dim, 1, stride, row.groups)
 
-    def convs(self) -> list[nn.Module]:
+    def branches(self) -> list[nn.Module]:
         return [self.conv_1x1, self.conv_kxk]
 
 
@@ -40,7 +40,7 @@ class RepVggBlock(RepBlock):
 class Rep(Row):
     """A row of RepVggBlock."""
 
-    groups: int = 1  # of both convs
+    groups: int = 1  # of the convs
     attention: Callable[[int], nn.Module] = nn.Identity  # before the activation, given its channels
 
     def block(self, dim_in: int, stride: int, drop_path: float, style: Style) -> nn.Module:
@@ -66,7 +66,7 @@ def sixteenth(dim: int) -> nn.Module:
 
 
 def rows(depths: tuple[int, ...], a: float, b: float, groups: int = 1) -> Table:
-    """The paper's table 2: `a` is the width of stages 1 to 3, `b` of the last. Every second block has the groups."""
+    """The paper's table 2, with its `a` and `b`: the width of stages 1 to 3 and of the last."""
     dims = int(64 * a), int(128 * a), int(256 * a), int(512 * b)
     return tuple(
         tuple(Rep(dim, stride=1 if i else 2, groups=groups if i % 2 else 1) for i in range(depth))
@@ -97,9 +97,7 @@ VARIANTS = {
         each(rows(D, 2.5, 5), attention=sixteenth), Rep(64, attention=sixteenth), no_attention=CHANNEL_GATES
     ),
     "test_byobnet": Config(
-        each(ONE_OF_EACH, attention=quarter_gates, shortcut=mean_projection),
-        Conv3x3(24),
-        no_attention=CHANNEL_GATES,
+        each(ONE_OF_EACH, attention=quarter_gates, shortcut=mean_projection), Conv3x3(24), no_attention=CHANNEL_GATES
     ),
 }
 register(Staged, VARIANTS)

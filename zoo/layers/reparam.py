@@ -30,7 +30,11 @@ class BranchSum(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        return total(self.branches(), x)
+        first, *others = self.branches()
+        y = first(x)
+        for branch in others:
+            y += branch(x)
+        return y
 
     def folded(self) -> nn.Module:
         return fold_branches(self.branches())
@@ -55,7 +59,7 @@ class RepConv(BranchSum):
 
 
 class RepBlock(BranchSum):
-    """convs, + batch norm of x if input and output have one shape -> (attention) -> activation.
+    """branches, + batch norm of x if input and output have one shape -> (attention) -> act.
 
     (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up.
     """
@@ -63,33 +67,18 @@ class RepBlock(BranchSum):
     def __init__(self, dim_in: int, dim: int, stride: int, drop_path: float, attention: nn.Module, act: nn.Module):
         super().__init__()
         self.identity = nn.BatchNorm2d(dim) if dim_in == dim and stride == 1 else None
-        self.drop_path = DropPath(drop_path)
-        self.attn, self.act = attention, act
-
-    def convs(self) -> list[nn.Module]:
-        raise NotImplementedError
-
-    def branches(self) -> list[nn.Module]:
-        return self.convs() if self.identity is None else [*self.convs(), self.identity]
+        self.drop_path, self.attn, self.act = DropPath(drop_path), attention, act
 
     def forward(self, x: Tensor) -> Tensor:
-        y = total(self.convs(), x)
+        y = super().forward(x)
         if self.identity is not None:
             y = self.drop_path(y)
             y += self.identity(x)
         return self.act(self.attn(y))
 
     def folded(self) -> nn.Module:
-        return nn.Sequential(super().folded(), self.attn, self.act)
-
-
-def total(branches: Sequence[nn.Module], x: Tensor) -> Tensor:
-    """Sum what the branches make of x. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride)."""
-    first, *others = branches
-    y = first(x)
-    for branch in others:
-        y += branch(x)
-    return y
+        shortcut = [] if self.identity is None else [self.identity]
+        return nn.Sequential(fold_branches([*self.branches(), *shortcut]), self.attn, self.act)
 
 
 def fold_branches(branches: Sequence[nn.Module]) -> nn.Conv2d:
