@@ -66,41 +66,17 @@ def _init(module: nn.Module) -> None:
         module.weight.normal_(std=0.01)
 
 
-wide = partial(Bottle, ratio=3, group_width=1)
+def net(dims: tuple[int, ...], depths: tuple[int, ...], stem_dim: int, last_dim: int) -> Config:
+    """Take the channels and the number of blocks of each stage, as the paper lists them."""
+    (a, b, c, d, e), (i, j, k, m, n) = dims, depths
+    wide = partial(Bottle, ratio=3, group_width=1)
+    stages = (Basic(a, i, 2),), (Basic(b, j, 2),), (Bottle(c, k, 2),), (wide(d, m, 2),), (wide(e, n),)
+    return Config(stages, Conv3x3(stem_dim), last_dim)
+
 
 VARIANTS = {
-    "gernet_s": Config(
-        (
-            (Basic(48, 1, 2),),
-            (Basic(48, 3, 2),),
-            (Bottle(384, 7, 2),),
-            (wide(560, 2, 2),),
-            (wide(256, 1),),
-        ),
-        Conv3x3(13),
-        last_dim=1920,
-    ),
-    "gernet_m": Config(
-        (
-            (Basic(128, 1, 2),),
-            (Basic(192, 2, 2),),
-            (Bottle(640, 6, 2),),
-            (wide(640, 4, 2),),
-            (wide(640, 1),),
-        ),
-        Conv3x3(32),
-        last_dim=2560,
-    ),
-    "gernet_l": Config(
-        (
-            (Basic(128, 1, 2),),
-            (Basic(192, 2, 2),),
-            (Bottle(640, 6, 2),),
-            (wide(640, 5, 2),),
-            (wide(640, 4),),
-        ),
-        Conv3x3(32),
-        last_dim=2560,
-    ),
+    "gernet_s": net((48, 48, 384, 560, 256), (1, 3, 7, 2, 1), 13, 1920),
+    "gernet_m": net((128, 192, 640, 640, 640), (1, 2, 6, 4, 1), 32, 2560),
+    "gernet_l": net((128, 192, 640, 640, 640), (1, 2, 6, 5, 4), 32, 2560),
 }
 register(Staged, VARIANTS)

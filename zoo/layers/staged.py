@@ -22,14 +22,15 @@ SILU = partial(nn.SiLU, inplace=True)
 Layers = dict[str, nn.Module]
 
 
-def conv_act(dim_in: int, dim: int, kernel: int, style: Style, stride: int = 1, groups: int = 1) -> nn.Module:
-    """Make conv -> norm, act. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
-    return StyledConv(style.conv(dim_in, dim, kernel, stride, groups), style.norm(dim, style.act), nn.Identity())
+def conv_norm(
+    dim_in: int, dim: int, kernel: int, style: Style, stride: int = 1, groups: int = 1, act: bool = False
+) -> nn.Module:
+    """Make conv -> norm (, act). (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
+    norm = style.norm(dim, style.act) if act else style.norm(dim)
+    return StyledConv(style.conv(dim_in, dim, kernel, stride, groups), norm, nn.Identity())
 
 
-def conv_norm(dim_in: int, dim: int, kernel: int, style: Style, stride: int = 1) -> nn.Module:
-    """Make conv -> norm. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
-    return StyledConv(style.conv(dim_in, dim, kernel, stride), style.norm(dim), nn.Identity())
+conv_act = partial(conv_norm, act=True)
 
 
 def projection(dim_in: int, dim: int, stride: int, style: Style) -> nn.Module:
