@@ -19,9 +19,10 @@ from zoo.families.gernet import Staged
 from zoo.layers.bottleneck_attention import BottleneckAttention
 from zoo.layers.channel_attention import EfficientChannelAttention, SqueezeExcite
 from zoo.layers.staged import SILU, Attend, Bottle, Tiered, each
-from zoo.layers.table import Stage, Style, Table
+from zoo.layers.table import Row, Stage, Style, Table
 from zoo.registry import register
 
+IMAGE = 256  # side of the image that the tables below are for
 TABLES = ("stages.3.1.self_attn.pos_embed.height_rel", "stages.3.1.self_attn.pos_emb")  # (2 * H/32 - 1, ...)
 
 
@@ -29,7 +30,12 @@ TABLES = ("stages.3.1.self_attn.pos_embed.height_rel", "stages.3.1.self_attn.pos
 class Config(gernet.Config):
     """What tells one BoTNet from another."""
 
-    img_size: int = 256  # side of the only image that it takes
+    img_size: int = IMAGE  # side of the only image that it takes
+
+
+def fitted(row: Row, cfg: Config) -> Row:
+    """Fit a row of a table, which is for images of the usual size, to the config's."""
+    return replace(row, side=row.side * cfg.img_size // IMAGE) if isinstance(row, Attend) else row
 
 
 class BottleneckTransformer(Staged):
@@ -38,11 +44,7 @@ class BottleneckTransformer(Staged):
     only_size = True
 
     def __init__(self, cfg: Config):
-        side, stages = cfg.img_size // 4, []
-        for stage in cfg.stages:
-            side //= stage[0].stride
-            stages.append(tuple(replace(row, side=side) if isinstance(row, Attend) else row for row in stage))
-        super().__init__(replace(cfg, stages=tuple(stages)))
+        super().__init__(replace(cfg, stages=tuple(tuple(fitted(row, cfg) for row in stage) for stage in cfg.stages)))
         self.img_size = cfg.img_size
 
     @classmethod
@@ -58,8 +60,8 @@ def stages26(attend: partial[Attend], **fields: Any) -> Table:
     stages = (
         (Bottle(256, 2),),
         (Bottle(512, 2, 2),),
-        (Bottle(1024, 1, 2), attend(1024)),
-        (attend(2048, 2, 2),),
+        (Bottle(1024, 1, 2), attend(1024, side=16)),
+        (attend(2048, 2, 2, side=8),),
     )
     return each(stages, **fields)
 
@@ -68,26 +70,26 @@ def stages33(attend: partial[Attend]) -> Table:
     """Two or three bottlenecks in each stage, with gates in those that have no attention."""
     stages = (
         (Bottle(256, 2),),
-        (Bottle(512, 2, 2), attend(512)),
-        (Bottle(1024, 2, 2), attend(1024)),
-        (attend(1536, 2, 2, ratio=0.333),),
+        (Bottle(512, 2, 2), attend(512, side=32)),
+        (Bottle(1024, 2, 2), attend(1024, side=16)),
+        (attend(1536, 2, 2, ratio=0.333, side=8),),
     )
     return each(stages, attention=SqueezeExcite)
 
 
-def alternating(dim: int, depth: int, attend: partial[Attend]) -> Stage:
+def alternating(dim: int, depth: int, side: int, attend: partial[Attend]) -> Stage:
     """A stage in which every second bottleneck attends."""
-    return tuple(attend(dim) if i % 2 else Bottle(dim, stride=1 if i else 2) for i in range(depth))
+    return tuple(attend(dim, side=side) if i % 2 else Bottle(dim, stride=1 if i else 2) for i in range(depth))
 
 
 def stages50(two: Stage, three: partial[Attend], four: partial[Attend]) -> Table:
     """The depths of a ResNet-50; stage 2, and what attends in stages 3 and 4."""
-    return (Bottle(256, 3),), two, alternating(1024, 6, three), alternating(2048, 3, four)
+    return (Bottle(256, 3),), two, alternating(1024, 6, 16, three), alternating(2048, 3, 8, four)
 
 
 def last(attend: partial[Attend]) -> Stage:
     """Stage 2 of a ResNet-50, of which the last bottleneck attends."""
-    return Bottle(512, 3, 2), attend(512)
+    return Bottle(512, 3, 2), attend(512, side=32)
 
 
 POOLED, STRIDED = (Tiered(64, before=(24, 32), pool=pool) for pool in (True, False))

@@ -73,7 +73,7 @@ HALO = {
     "eca_halonext26ts": net(NEXT(halo(halo=2, head_dim=16))),
     "haloregnetz_b": net(stages_regnetz(halo(block=7, halo=2, qk_ratio=0.33)), Conv3x3(32), 1536),
 }
-STAGES = stages50(alternating(512, 4, RIM3), RIM3, BOT)
+STAGES = stages50(alternating(512, 4, 32, RIM3), RIM3, BOT)
 BOTTOM = {"halo2botnet50ts_256": botnet.Config(STAGES, STRIDED, style=SMOOTH, no_attention=None)}
 VARIANTS = HALO | BOTTOM
 register(Staged, HALO)

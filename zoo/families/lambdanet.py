@@ -47,7 +47,7 @@ ANY_SIZE = {
     "lambda_resnet50ts": gernet.Config(stages50(last(NEAR), NEAR, NEAR), POOLED, style=SMOOTH, no_attention=NO_PAIRS),
 }
 ONE_SIZE = {"lambda_resnet26rpt_256": botnet.Config(stages26(lambdas(None)), POOLED, no_attention=NO_PAIRS)}
-STAGES = stages50(alternating(512, 4, lambdas(13)), RIM3, BOT)
+STAGES = stages50(alternating(512, 4, 32, lambdas(13)), RIM3, BOT)
 MIXED = {"lamhalobotnet50ts_256": botnet.Config(STAGES, STRIDED, style=SMOOTH, no_attention=None)}
 VARIANTS = ANY_SIZE | ONE_SIZE | MIXED
 register(Staged, ANY_SIZE)

@@ -28,7 +28,6 @@ from zoo.layers.norm import GroupNorm
 from zoo.probe import tap
 from zoo.registry import register
 
-
 C = TypeVar("C", bound="Config")
 
 

@@ -137,7 +137,7 @@ class Attend(Bottle):
     """1x1 conv -> self-attention or what stands for it, which has the stride -> norm, act -> 1x1 conv."""
 
     mix: Callable[[int, int, int], nn.Module] = field(kw_only=True)  # given channels, the side of its grid, and stride
-    side: int = 0  # of the row's output, for a square image of the model's size
+    side: int = 0  # of the grid after the row, in a model for one image size
 
     def middle(self, dim: int, stride: int, style: Style) -> Layers:
         return {"self_attn": self.mix(dim, self.side * stride, stride), "post_attn": style.norm(dim, style.act)}
