@@ -28,11 +28,10 @@ from zoo.families.botnet import (
     stages50,
 )
 from zoo.families.gernet import Staged
-from zoo.layers.channel_attention import SqueezeExcite
+from zoo.layers.channel_attention import gates_of
 from zoo.layers.halo_attention import HaloAttention
 from zoo.layers.staged import Attend, Bottle, Conv3x3, Tiered, each
 from zoo.layers.table import PLAIN, Style, Table
-from zoo.layers.width import make_divisible
 from zoo.registry import register
 
 
@@ -59,7 +58,7 @@ def stages_regnetz(attend: partial[Attend]) -> Table:
         (Bottle(192, 3, 2), attend(192), *2 * (Bottle(192, 3), attend(192))),
         (attend(288, 2, 2),),
     )
-    gates = lambda dim: SqueezeExcite(dim, make_divisible(dim / 4, least=0))  # noqa: E731
+    gates = gates_of(1 / 4)
     return each(stages, ratio=3, of_input=True, group_width=16, attention=gates, shortcut=None, act=nn.Identity)
 
 

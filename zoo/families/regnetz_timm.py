@@ -15,13 +15,13 @@ from torch import nn
 
 from zoo.base import CHANNEL_GATES
 from zoo.families.gernet import Config, Staged
-from zoo.layers.channel_attention import quarter_gates
+from zoo.layers.channel_attention import gates_of
 from zoo.layers.norm import EvoNorm2d
 from zoo.layers.staged import SILU, Bottle, Conv3x3, Tiered
 from zoo.layers.table import Row, Style
 from zoo.registry import register
 
-inverted = partial(Bottle, of_input=True, attention=quarter_gates, shortcut=None, act=nn.Identity)
+inverted = partial(Bottle, of_input=True, attention=gates_of(1 / 4), shortcut=None, act=nn.Identity)
 
 
 def net(

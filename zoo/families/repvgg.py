@@ -15,7 +15,7 @@ from torch import nn
 
 from zoo.base import CHANNEL_GATES
 from zoo.families.gernet import Config, Staged
-from zoo.layers.channel_attention import SqueezeExcite, quarter_gates
+from zoo.layers.channel_attention import SqueezeExcite, gates_of
 from zoo.layers.conv import ConvNorm
 from zoo.layers.reparam import RepBlock
 from zoo.layers.staged import Basic, Bottle, Conv3x3, Edge, Layers, Residual, conv_act, conv_norm, each, mean_projection
@@ -97,7 +97,7 @@ VARIANTS = {
         each(rows(D, 2.5, 5), attention=sixteenth), Rep(64, attention=sixteenth), no_attention=CHANNEL_GATES
     ),
     "test_byobnet": Config(
-        each(ONE_OF_EACH, attention=quarter_gates, shortcut=mean_projection), Conv3x3(24), no_attention=CHANNEL_GATES
+        each(ONE_OF_EACH, attention=gates_of(1 / 4), shortcut=mean_projection), Conv3x3(24), no_attention=CHANNEL_GATES
     ),
 }
 register(Staged, VARIANTS)

@@ -21,11 +21,18 @@ from zoo.registry import register
 
 
 @dataclass(frozen=True)
-class Config(resnet.Config):
-    """What tells one ResNeSt from another."""
+class Split:
+    """What stands in place of a bottleneck's 3x3 conv."""
 
     radix: int = 2  # convs that are mixed
     mean_first: bool = False  # the grid is halved before them
+
+
+@dataclass(frozen=True)
+class Config(resnet.Config):
+    """What tells one ResNeSt from another."""
+
+    split: Split = Split()
 
 
 class SplitBottleneck(resnet.Block):
@@ -34,9 +41,9 @@ class SplitBottleneck(resnet.Block):
     def __init__(self, dim_in: int, dims: tuple[int, ...], full: int, stride: int, drop_path: float, cfg: Config):
         super().__init__(dim_in, dims, full, stride, drop_path, cfg)
         mean = nn.AvgPool2d(3, 2, 1) if stride == 2 else nn.Identity()
-        self.before, self.after = (mean, nn.Identity()) if cfg.mean_first else (nn.Identity(), mean)
+        self.before, self.after = (mean, nn.Identity()) if cfg.split.mean_first else (nn.Identity(), mean)
         self.conv1, self.bn1 = conv(dim_in, dims[0], 1), cfg.norm(dims[0])
-        self.conv2 = SplitAttention(dims[1], cfg.radix, cfg.groups)
+        self.conv2 = SplitAttention(dims[1], cfg.split.radix, cfg.groups)
         self.conv3, self.bn3 = conv(dims[1], dims[2], 1), cfg.norm(dims[2])
 
     def branch(self, x: Tensor) -> Tensor:
@@ -51,15 +58,15 @@ class ResNeSt(ResNet):
     no_attention = "its weights mix convolutions, the same at every position"
 
 
-nest = partial(Config.like, stem=(32, 32, 64), avg_down=True)
+nest = partial(Config.like, stem=(32, 32, 64), down_kernel=0)
 nest_e = partial(nest, stem=(64, 64, 128))
 
 VARIANTS = {
     "resnest14d": nest(RESNET26, depths=(1, 1, 1, 1)),
     "resnest26d": nest(RESNET26),
     "resnest50d": nest(RESNET50),
-    "resnest50d_1s4x24d": nest(RESNET50, radix=1, groups=4, group_width=24, mean_first=True),
-    "resnest50d_4s2x40d": nest(RESNET50, radix=4, groups=2, group_width=40, mean_first=True),
+    "resnest50d_1s4x24d": nest(RESNET50, split=Split(1, mean_first=True), groups=4, group_width=24),
+    "resnest50d_4s2x40d": nest(RESNET50, split=Split(4, mean_first=True), groups=2, group_width=40),
     "resnest101e": nest_e(RESNET101),
     "resnest200e": nest_e(RESNET200),
     "resnest269e": nest_e(RESNET269),

@@ -48,8 +48,7 @@ class Config(base.Config):
     bottleneck: tuple[bool, ...] = (True,) * 4  # which stages have bottlenecks, not basic blocks
     stem: tuple[int, ...] = (64,)  # channels after each conv of the stem: one 7x7 or three 3x3
     pool: Callable[[int], nn.Module] | None = None  # what halves the stem's grid, given its channels; None: max pool
-    avg_down: bool = False  # halving shortcuts: 2x2 mean, then 1x1 conv; or else one strided conv
-    down_kernel: int = 1  # of that strided conv
+    down_kernel: int = 1  # of the strided conv in a halving shortcut; 0: 2x2 mean, then 1x1 conv
     groups: int = 1  # of the 3x3 conv in a bottleneck
     group_width: int = 64  # channels of each group in a stage of width 64
     first_reduce: int = 1  # how many times fewer channels a bottleneck's first conv outputs than its second
@@ -68,7 +67,7 @@ def shortcut(dim_in: int, dim: int, stride: int, cfg: Config) -> nn.Sequential:
     """The identity if shapes agree. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
     if stride == 1 and dim_in == dim:
         return nn.Sequential()
-    if not cfg.avg_down:
+    if cfg.down_kernel:
         return nn.Sequential(conv(dim_in, dim, 1 if stride == 1 else cfg.down_kernel, stride), cfg.norm(dim))
     # The mean at an odd last row or column ignores padding.
     mean = nn.Identity() if stride == 1 else nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False)
@@ -199,8 +198,8 @@ RESNET200 = Config((3, 24, 36, 3))
 RESNET269 = Config((3, 30, 48, 8))
 resnet_c = partial(replace, stem=(32, 32, 64))
 resnet_s = partial(replace, stem=(64, 64, 128))
-resnet_d = partial(replace, stem=(32, 32, 64), avg_down=True)
-resnet_t = partial(replace, stem=(24, 32, 64), avg_down=True)
+resnet_d = partial(replace, stem=(32, 32, 64), down_kernel=0)
+resnet_t = partial(replace, stem=(24, 32, 64), down_kernel=0)
 
 VARIANTS = {
     "resnet10t": resnet_t(RESNET18, depths=(1, 1, 1, 1)),

@@ -20,16 +20,25 @@ from zoo.registry import register
 
 
 @dataclass(frozen=True)
-class Config(resnet.Config):
-    """What tells one SK-ResNet from another."""
+class Choosing:
+    """What stands in place of a 3x3 conv."""
 
     share: float = 1 / 16  # of the channels, in the hidden layer that chooses
     divisor: int = 8  # that number is rounded to a multiple of it
     split: bool = True  # each conv reads half of the channels
 
+
+@dataclass(frozen=True)
+class Config(resnet.Config):
+    """What tells one SK-ResNet from another."""
+
+    choosing: Choosing = Choosing()
+
     def kernel(self, dim_in: int, dim: int, stride: int) -> SelectiveKernel:
-        hidden = make_divisible(dim * self.share, self.divisor)
-        return SelectiveKernel(dim_in, dim, hidden, stride, self.groups, self.split)
+        """(B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
+        part = self.choosing
+        hidden = make_divisible(dim * part.share, part.divisor)
+        return SelectiveKernel(dim_in, dim, hidden, stride, self.groups, part.split)
 
 
 class SelectiveBasic(Block):
@@ -65,12 +74,13 @@ class SKResNet(ResNet):
 
 
 sk = Config.like
+WIDER = Choosing(1 / 8, divisor=16)
 
 VARIANTS = {
-    "skresnet18": sk(RESNET18, share=1 / 8, divisor=16),
-    "skresnet34": sk(RESNET34, share=1 / 8, divisor=16),
+    "skresnet18": sk(RESNET18, choosing=WIDER),
+    "skresnet34": sk(RESNET34, choosing=WIDER),
     "skresnet50": sk(RESNET50),
     "skresnet50d": sk(resnet.resnet_d(RESNET50)),
-    "skresnext50_32x4d": sk(replace(RESNET50, groups=32, group_width=4), divisor=32, split=False),
+    "skresnext50_32x4d": sk(replace(RESNET50, groups=32, group_width=4), choosing=Choosing(divisor=32, split=False)),
 }
 register(SKResNet, VARIANTS)

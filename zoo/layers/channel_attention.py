@@ -5,6 +5,7 @@ The gates say what matters, not where: they are the same at every position of th
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -31,9 +32,9 @@ class SqueezeExcite(nn.Module):
         return x * gates
 
 
-def quarter_gates(dim: int) -> SqueezeExcite:
-    """Make SqueezeExcite whose hidden channels are a quarter of `dim`, to the nearest multiple of 8."""
-    return SqueezeExcite(dim, make_divisible(dim / 4, least=0))
+def gates_of(share: float) -> Callable[[int], SqueezeExcite]:
+    """Make SqueezeExcite for any `dim`, with hidden channels of a share of it, to the nearest multiple of 8."""
+    return lambda dim: SqueezeExcite(dim, make_divisible(dim * share, least=0))
 
 
 class EfficientChannelAttention(nn.Module):

@@ -126,6 +126,24 @@ class EvoNorm2d(nn.Module):
         return y * self.weight[:, None, None] + self.bias[:, None, None]
 
 
+class FilterResponseNorm2d(nn.Module):
+    """Divide each channel by its root mean square over the grid; the activation is a learned floor.
+
+    (B, C, H, W) -> (B, C, H, W). Singh and Krishnan 2019, arXiv:1911.09737: y = max(weight x / rms + bias, tau).
+    """
+
+    def __init__(self, dim: int, eps: float = 1e-5):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+        self.tau = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * probe.held(torch.rsqrt(x.square().mean((2, 3), keepdim=True) + self.eps))
+        return torch.maximum(x * self.weight[:, None, None] + self.bias[:, None, None], self.tau[:, None, None])
+
+
 class BatchNormAct2d(nn.BatchNorm2d):
     """BatchNorm, then the activation. (B, C, H, W) -> (B, C, H, W)."""
 

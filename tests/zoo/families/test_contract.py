@@ -18,7 +18,7 @@ NAMES = light_names()
 EVERY_FAMILY = pytest.mark.parametrize("name", NAMES, ids=lambda name: f"{source(name).stem}-{name}")
 ENLARGED = {"hrnet"}  # coarse maps are enlarged before the last convolutions, which halve the grid again
 # Why layers of a family or of a variant have no packed kernel.
-UNPACKED = {"condconv": {MOVING}, "eca_resnet": {OTHER}, "eca_botnext26ts_256": {OTHER}}
+UNPACKED = {"condconv": {MOVING}, "eca_resnet": {OTHER}, "eca_botnext26ts_256": {OTHER}, "eca_nfnet_l0": {OTHER}}
 
 
 def image(made: Light, batch: int = 1, turned: bool = False) -> Tensor:
