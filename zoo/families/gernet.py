@@ -30,7 +30,7 @@ class Config(base.Config):
     """What tells one staged net from another."""
 
     stages: Table  # of the blocks
-    stem: Row  # makes the first layers; its stride is the first conv's
+    stem: Row  # makes the first layers, with stride 2
     last_dim: int = 0  # channels of the last 1x1 conv; 0: no such conv
     style: Style = PLAIN  # of all layers
     no_attention: str | None = CONVOLUTIONS  # as in zoo/base.py

@@ -3,11 +3,10 @@
     image -> 3 or 4 convs, (max pool) (H/4) -> 4 stages of bottlenecks -> (1x1 conv) -> mean -> fc
     bottleneck -> 1x1 conv to a quarter of the channels -> 3x3 conv -> (attention) -> 1x1 conv -> + shortcut -> silu
 
-The number in a name counts layers; t: tiered stem, s: SiLU, q: stem of four. x divides the 3x3 convs into groups of 32
-channels. se, eca, gc and bat are the attention: squeeze-and-excitation (arXiv:1709.01507), ECA-Net (arXiv:1910.03151),
-GCNet (arXiv:1904.11492) and bilinear attention, Chi et al. 2020, "Non-Local Neural Networks With Grouped Bilinear
-Attentional Transforms", CVPR. resnet50_mlp is the trunk of CLIP's ResNet (clip_resnet.py) with a hidden layer after the
-mean.
+The number in a name counts layers; t: tiered stem, s: SiLU, q: stem of four. resnext: the 3x3 convs have
+groups of 32 channels. se, eca, gc and bat are the attention: squeeze-and-excitation (arXiv:1709.01507), ECA-Net
+(arXiv:1910.03151), GCNet (arXiv:1904.11492) and bilinear attention, Chi et al. 2020, "Non-Local Neural Networks With
+Grouped Bilinear Attentional Transforms", CVPR. resnet50_mlp is CLIP's ResNet with a hidden layer after the mean.
 """
 
 from dataclasses import dataclass, replace
@@ -37,8 +36,8 @@ CONTEXT = "its context is one weighted mean of the grid, the same for every posi
 class Bilinear(nn.Module):
     """Mix blocks of rows by one matrix and blocks of columns by another. (B, C, H, W) -> (B, C, H, W).
 
-    Position u of block i reads position u of every block k with weight p[i, k], and so do columns with q: an attention
-    of 8x8 positions, each H/8 rows and W/8 columns from the next.
+    Rows are cut into 8 blocks: row u of block i reads row u of every block k with weight p[i, k]. So do columns with q.
+    Together that is an attention of 8x8 positions, H/8 rows and W/8 columns apart.
     """
 
     def __init__(self, dim: int):
@@ -60,7 +59,9 @@ class Bilinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         grid = Grid(0, *x.shape[2:])
         if grid.height % SIDE or grid.width % SIDE:
-            raise ValueError(f"A {grid.height}x{grid.width} grid has no 8x8 blocks: use image sides that 256 divides.")
+            raise ValueError(
+                f"A {grid.height}x{grid.width} grid has no 8x8 blocks: use image sides that are multiples of 256."
+            )
         weights, apart = self.weights(x), grid.tokens // SIDE**2
         v = x.view(len(x), GROUPS, -1, SIDE, grid.height // SIDE, SIDE, grid.width // SIDE)
         v = v.permute(0, 4, 6, 1, 3, 5, 2)  # (B, u, v, groups, k, l, C / groups)
@@ -121,18 +122,18 @@ class Bottle4(Bottle):
         return {"conv2_kxk": first, "conv2b_kxk": second}
 
 
-def table(depths: tuple[int, ...], dims: tuple[int, ...], width: int = 0, row: type[Bottle] = Bottle) -> Table:
-    """Make stages of one kind of row; `width` is the channels in each group of the 3x3 convs."""
+def table(depths: tuple[int, ...], dims: tuple[int, ...], group_width: int = 0) -> Table:
+    """Make stages of bottlenecks; all but the first halve the grid."""
     rows = enumerate(zip(dims, depths, strict=True))
-    return tuple((row(dim, depth, 2 if i else 1, group_width=width),) for i, (dim, depth) in rows)
+    return tuple((Bottle(dim, depth, 2 if i else 1, group_width=group_width),) for i, (dim, depth) in rows)
 
 
 X26 = table((2, 2, 2, 2), (256, 512, 1024, 2048), 32)
 R33 = table((2, 3, 3, 2), (256, 512, 1536, 1536))
 R50 = table((3, 4, 6, 3), (256, 512, 1024, 2048))
-R51 = table((2, 4, 6, 4), (256, 512, 1536, 1536), 32)
-R61 = table((1, 4, 6, 4), (256, 512, 1536, 1536), 32, Bottle4)
-WIDE = dict(ratio=1.0, group_width=1)  # the last stage of the q rows
+R51 = (*table((2, 4, 6), (256, 512, 1536), 32), (Bottle(1536, 4, 2, ratio=1, group_width=1),))
+four = partial(Bottle4, stride=2, group_width=32)
+R61 = (Edge(256),), (four(512, 4),), (four(1536, 6),), (four(1536, 4, ratio=1, group_width=1),)
 STEM = Tiered(64, before=(24, 32))
 POOLED = replace(STEM, pool=True)
 QUAD = Tiered(128, before=(16, 32, 64))
@@ -144,8 +145,8 @@ gc = partial(s, no_attention=CONTEXT)
 STAGED = {
     "resnet32ts": s(R33, STEM),
     "resnet33ts": s(R33, STEM, 1280),
-    "resnet51q": s((*R51[:3], *each(R51[3:], **WIDE)), replace(QUAD, bare=2), 2048),
-    "resnet61q": s(((Edge(256),), *R61[1:3], *each(R61[3:], **WIDE)), QUAD, 2048),
+    "resnet51q": s(R51, replace(QUAD, bare=2), 2048),
+    "resnet61q": s(R61, QUAD, 2048),
     "resnext26ts": s(X26, POOLED),
     "seresnet33ts": se(each(R33, attention=SqueezeExcite), STEM, 1280),
     "seresnext26ts": se(each(X26, attention=SqueezeExcite), POOLED),

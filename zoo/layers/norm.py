@@ -105,8 +105,7 @@ class EvoNorm2d(nn.Module):
     """x * sigmoid(v x) over each group's deviation: norm and activation in one (Liu et al. 2020, arXiv:2004.02967).
 
     (B, C, H, W) -> (B, C, H, W). Its form S0, with statistics of each image in groups of `width` channels. `act` only
-    says whether an activation follows; without, only scale and shift are left, after the deviation if it divides
-    `always`.
+    says whether an activation follows: without one, only scale and shift are left, and the division if `always` (S0a).
     """
 
     def __init__(self, dim: int, act: Act | None = None, width: int = 8, eps: float = 1e-5, always: bool = False):

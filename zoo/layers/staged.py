@@ -45,7 +45,7 @@ def mean_projection(dim_in: int, dim: int, stride: int, style: Style) -> nn.Modu
 
 
 class Block(nn.Module):
-    """layers in sequence, + shortcut, act. (B, C, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
+    """layers in sequence -> + shortcut -> act. (B, C, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
 
     def __init__(self, layers: Layers, shortcut: nn.Module | None, drop_path: float, act: nn.Module):
         super().__init__()
@@ -57,7 +57,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x
         for name in self.branch:
-            y = self.get_submodule(name)(y)
+            y = getattr(self, name)(y)
         y = self.drop_path(y)
         if self.shortcut is not None:
             y += self.shortcut(x)
@@ -153,12 +153,12 @@ class Conv3x3(Row):
 
 @dataclass(frozen=True)
 class Tiered(Row):
-    """A stem of one conv or several. The first has the stride, and the last too unless a max pool follows."""
+    """A stem of one conv or several: the first has the stride, and so does the last, or a max pool after it."""
 
     before: tuple[int, ...] = ()  # channels of the convs before the last
     kernel: int = 3  # of each conv
     bare: int = 0  # how many of them have neither norm nor activation
-    pool: bool = False  # a max pool halves the grid again, not the last conv
+    pool: bool = False  # it is a max pool
 
     def block(self, dim_in: int, stride: int, drop_path: float, style: Style) -> nn.Module:
         layers, dims = OrderedDict[str, nn.Module](), (*self.before, self.dim)
