@@ -14,7 +14,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from zoo.base import Config
-from zoo.families.inception_v3 import STEM, Inception
+from zoo.families.inception_v3 import Inception, max_pool
 from zoo.layers.branches import MAX, MEAN_INSIDE, Branches, Cell, Row
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.registry import register
@@ -43,7 +43,6 @@ MIXED_7A: Branches = {
     "branch2.{}": [(256, 1), (288, 3), (320, 3, 2)],
     "branch3": [MAX],
 }
-STEM_NAMES = "conv2d_1a", "conv2d_2a", "conv2d_2b", "maxpool_3a", "conv2d_3b", "conv2d_4a", "maxpool_5a"
 
 
 class Block(Cell):
@@ -63,8 +62,9 @@ class Block(Cell):
 def stages(drop_path: float) -> tuple[Mapping[str, Row], ...]:
     a, b, (*c, last) = drop_path_rates(drop_path, (10, 20, 10))
     return (
-        dict(zip(STEM_NAMES, STEM, strict=True))
-        | {"mixed_5b": MIXED_5B}
+        {"conv2d_1a": (32, 3, 2), "conv2d_2a": (32, 3, 1, 0), "conv2d_2b": (64, 3)},
+        {"maxpool_3a": max_pool, "conv2d_3b": (80, 1), "conv2d_4a": (192, 3, 1, 0)},
+        {"maxpool_5a": max_pool, "mixed_5b": MIXED_5B}
         | {f"repeat.{i}": partial(Block, branches=A, scale=0.17, drop_path=rate) for i, rate in enumerate(a)},
         {"mixed_6a": MIXED_6A}
         | {f"repeat_1.{i}": partial(Block, branches=B, scale=0.1, drop_path=rate) for i, rate in enumerate(b)},

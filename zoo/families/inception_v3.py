@@ -54,9 +54,6 @@ def max_pool(dim: int) -> nn.Module:
     return nn.MaxPool2d(3, 2)
 
 
-STEM: tuple[Row, ...] = (32, 3, 2), (32, 3, 1, 0), (64, 3), max_pool, (80, 1), (192, 3, 1, 0), max_pool
-
-
 def figure_5(pooled: int) -> Branches:
     return {
         "branch1x1": [(64, 1)],
@@ -82,13 +79,10 @@ FIGURE_7: Branches = {
     "branch3x3dbl_{}": [(448, 1), (384, 3), [(384, (1, 3)), (384, (3, 1))]],
     "branch_pool": [MEAN, (192, 1)],
 }
-STEM_NAMES = (
-    *("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Pool1"),
-    *("Conv2d_3b_1x1", "Conv2d_4a_3x3", "Pool2"),
-)
-STAGES = (
-    dict(zip(STEM_NAMES, STEM, strict=True))
-    | {"Mixed_5b": figure_5(32), "Mixed_5c": figure_5(64), "Mixed_5d": figure_5(64)},
+STAGES: tuple[Mapping[str, Row], ...] = (
+    {"Conv2d_1a_3x3": (32, 3, 2), "Conv2d_2a_3x3": (32, 3, 1, 0), "Conv2d_2b_3x3": (64, 3)},
+    {"Pool1": max_pool, "Conv2d_3b_1x1": (80, 1), "Conv2d_4a_3x3": (192, 3, 1, 0)},
+    {"Pool2": max_pool, "Mixed_5b": figure_5(32), "Mixed_5c": figure_5(64), "Mixed_5d": figure_5(64)},
     {
         "Mixed_6a": {
             "branch3x3": [(384, 3, 2)],

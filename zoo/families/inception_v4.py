@@ -8,16 +8,17 @@ arXiv:1602.07261.
 """
 
 from zoo.base import Config
-from zoo.families.inception_v3 import STEM, Inception
+from zoo.families.inception_v3 import Inception
 from zoo.layers.branches import MAX, MEAN_INSIDE, Branches, Row
 from zoo.layers.drop import refuse_drop_path
 from zoo.registry import register
 
-MIXED: tuple[Branches, ...] = (  # the stem's pairs of branches
-    {"maxpool": [MAX], "conv": [(96, 3, 2)]},
-    {"branch0.{}": [(64, 1), (96, 3, 1, 0)], "branch1.{}": [(64, 1), (64, (1, 7)), (64, (7, 1)), (96, 3, 1, 0)]},
-    {"conv": [(192, 3, 2)], "maxpool": [MAX]},
-)
+MIXED_3A: Branches = {"maxpool": [MAX], "conv": [(96, 3, 2)]}
+MIXED_4A: Branches = {
+    "branch0.{}": [(64, 1), (96, 3, 1, 0)],
+    "branch1.{}": [(64, 1), (64, (1, 7)), (64, (7, 1)), (96, 3, 1, 0)],
+}
+MIXED_5A: Branches = {"conv": [(192, 3, 2)], "maxpool": [MAX]}
 A: Branches = {
     "branch0": [(96, 1)],
     "branch1.{}": [(64, 1), (96, 3)],
@@ -53,7 +54,9 @@ def numbered(start: int, *rows: Row) -> dict[str, Row]:
 
 
 STAGES = (
-    numbered(0, *STEM[:3], *MIXED, A, A, A, A),
+    numbered(0, (32, 3, 2), (32, 3, 1, 0), (64, 3)),
+    numbered(3, MIXED_3A, MIXED_4A),
+    numbered(5, MIXED_5A, A, A, A, A),
     numbered(10, REDUCTION_A, B, B, B, B, B, B, B),
     numbered(18, REDUCTION_B, C, C, C),
 )
