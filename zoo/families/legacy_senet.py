@@ -7,14 +7,24 @@ The bottlenecks of the SE-ResNets halve the grid in their first 1x1 conv, not in
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
+from functools import partial
 
 from torch import Tensor, nn
 
 from zoo.base import CHANNEL_GATES, MeanReadout
-from zoo.families import resnet
-from zoo.families.resnet import RESNET18, RESNET26, RESNET34, RESNET50, RESNET101, RESNET152, channels, shortcut
+from zoo.families.resnet import (
+    RESNET18,
+    RESNET26,
+    RESNET34,
+    RESNET50,
+    RESNET101,
+    RESNET152,
+    Config,
+    channels,
+    shortcut,
+    stage,
+)
 from zoo.layers.channel_attention import SqueezeExcite
 from zoo.layers.conv import conv
 from zoo.layers.drop import DropPath, drop_path_rates
@@ -23,28 +33,26 @@ from zoo.probe import tap
 from zoo.registry import register
 
 
-@dataclass(frozen=True)
-class Config(resnet.Config):
-    """What tells one from another."""
-
-    stride_first: bool = True  # the first conv of a block halves the grid, or else the 3x3 conv of a bottleneck
-
-
 class Block(nn.Module):
-    """convs -> gates, + shortcut, relu. (B, dim_in, H, W) -> (B, dims[-1], H/stride, W/stride), rounded up."""
+    """convs -> gates, + shortcut, relu. (B, dim_in, H, W) -> (B, dims[-1], H/stride, W/stride), rounded up.
 
-    def __init__(self, dim_in: int, dims: tuple[int, ...], stride: int, drop_path: float, cfg: Config):
+    `strided`: which conv halves the grid.
+    """
+
+    def __init__(
+        self, dim_in: int, dims: tuple[int, ...], full: int, stride: int, rate: float, cfg: Config, strided: int = 0
+    ):
         super().__init__()
         kernels = (3, 3) if len(dims) == 2 else (1, 3, 1)
         self.downsample = shortcut(dim_in, dims[-1], stride, cfg)
         self.convs = len(dims)
         for i, (dim, kernel) in enumerate(zip(dims, kernels, strict=True)):
-            step = stride if i == (0 if cfg.stride_first else 1) else 1
+            step = stride if i == strided else 1
             self.add_module(f"conv{i + 1}", conv(dim_in, dim, kernel, step, cfg.groups if i == 1 else 1))
             self.add_module(f"bn{i + 1}", cfg.norm(dim))
             dim_in = dim
-        self.se_module = SqueezeExcite(dim_in, dim_in // 16)
-        self.drop_path = DropPath(drop_path)
+        self.se_module = SqueezeExcite(full, full // 16)
+        self.drop_path = DropPath(rate)
 
     def forward(self, x: Tensor) -> Tensor:
         y = x
@@ -78,11 +86,8 @@ class LegacySENet(MeanReadout):
         dim = cfg.stem[-1]
         self.layer0, self.pool0 = stem(cfg), nn.MaxPool2d(3, 2, ceil_mode=True)
         for i, rates in enumerate(drop_path_rates(cfg.drop_path, cfg.depths)):
-            layers, dims = nn.Sequential(), channels(i, 0, cfg)
-            for j, rate in enumerate(rates):
-                layers.append(Block(dim, dims, 2 if i and not j else 1, rate, cfg))
-                dim = dims[-1]
-            self.add_module(f"layer{i + 1}", layers)
+            self.add_module(f"layer{i + 1}", stage(i, dim, rates, cfg))
+            dim = channels(i, 0, cfg)[-1]
         self.drop = nn.Dropout(cfg.drop)
         self.last_linear = classifier(dim, cfg.num_classes)
         self.num_features, self.num_classes = dim, cfg.num_classes
@@ -94,20 +99,19 @@ class LegacySENet(MeanReadout):
         return tap("cam", x, "NCHW")
 
 
-senet = Config.like
-NEXT: dict[str, Any] = dict(groups=32, group_width=4, stride_first=False)
+caffe = partial(replace, kinds=(Block, Block))
+later = partial(replace, kinds=(Block, partial(Block, strided=1)))
+x = partial(later, groups=32, group_width=4)
 
 VARIANTS = {
-    "legacy_seresnet18": senet(RESNET18),
-    "legacy_seresnet34": senet(RESNET34),
-    "legacy_seresnet50": senet(RESNET50),
-    "legacy_seresnet101": senet(RESNET101),
-    "legacy_seresnet152": senet(RESNET152),
-    "legacy_seresnext26_32x4d": senet(RESNET26, **NEXT),
-    "legacy_seresnext50_32x4d": senet(RESNET50, **NEXT),
-    "legacy_seresnext101_32x4d": senet(RESNET101, **NEXT),
-    "legacy_senet154": senet(
-        RESNET152, stem=(64, 64, 128), groups=64, group_width=4, first_reduce=2, down_kernel=3, stride_first=False
-    ),
+    "legacy_seresnet18": caffe(RESNET18),
+    "legacy_seresnet34": caffe(RESNET34),
+    "legacy_seresnet50": caffe(RESNET50),
+    "legacy_seresnet101": caffe(RESNET101),
+    "legacy_seresnet152": caffe(RESNET152),
+    "legacy_seresnext26_32x4d": x(RESNET26),
+    "legacy_seresnext50_32x4d": x(RESNET50),
+    "legacy_seresnext101_32x4d": x(RESNET101),
+    "legacy_senet154": later(RESNET152, stem=(64, 64, 128), groups=64, group_width=4, first_reduce=2, down_kernel=3),
 }
 register(LegacySENet, VARIANTS)

@@ -46,7 +46,7 @@ class Config(base.Config):
     extra: bool = True  # a second 3x3 conv
     last_dim: int = 3072  # channels of the last 1x1 conv; 0: no such conv
     gates: Callable[[int], nn.Module] | None = half_gates  # given their channels
-    act: type[nn.Module] = nn.GELU
+    act: type[nn.Module] = nn.GELU  # makes activations
     deepmind: bool = False  # factors after activations, not in convs; "same" padding; a gain at the end of each branch
 
     def conv(

@@ -7,36 +7,31 @@ In the first block of a stage the slices are not added, and the last is averaged
 Multi-scale Backbone Architecture", arXiv:1904.01169. 26w_4s: four slices, of 26 channels in the first stage.
 """
 
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from zoo.families import resnet
-from zoo.families.resnet import RESNET50, RESNET101, BasicBlock, Block, ResNet, resnet_d
+from zoo.families.resnet import RESNET50, RESNET101, BasicBlock, Block, Config, ResNet, resnet_d
 from zoo.layers.conv import conv
 from zoo.registry import register
 
 
-@dataclass(frozen=True)
-class Config(resnet.Config):
-    """What tells one Res2Net from another."""
-
-    slices: int = 4  # of the channels between the two 1x1 convs
-
-
 class Bottle2neck(Block):
-    """(B, dim_in, H, W) -> (B, dims[2], H/stride, W/stride). `dims[1]` are the channels of one slice."""
+    """(B, dim_in, H, W) -> (B, dims[2], H/stride, W/stride). `dims[1]` are the channels of each of the `slices`."""
 
-    def __init__(self, dim_in: int, dims: tuple[int, ...], full: int, stride: int, drop_path: float, cfg: Config):
+    def __init__(
+        self, dim_in: int, dims: tuple[int, ...], full: int, stride: int, drop_path: float, cfg: Config, slices: int = 4
+    ):
         super().__init__(dim_in, dims, full, stride, drop_path, cfg)
-        dim, convs = dims[1], cfg.slices - 1
+        dim, convs = dims[1], slices - 1
         self.first = len(self.downsample) > 0
-        self.conv1, self.bn1 = conv(dim_in, cfg.slices * dim, 1), cfg.norm(cfg.slices * dim)
+        self.conv1, self.bn1 = conv(dim_in, slices * dim, 1), cfg.norm(slices * dim)
         self.convs = nn.ModuleList(conv(dim, dim, 3, stride, cfg.groups) for _ in range(convs))
         self.bns = nn.ModuleList(cfg.norm(dim) for _ in range(convs))
         self.pool = nn.AvgPool2d(3, stride, 1) if self.first else nn.Identity()
-        self.conv3, self.bn3 = conv(cfg.slices * dim, dims[2], 1), cfg.norm(dims[2])
+        self.conv3, self.bn3 = conv(slices * dim, dims[2], 1), cfg.norm(dims[2])
 
     def branch(self, x: Tensor) -> Tensor:
         *parts, last = self.bn1(self.conv1(x)).relu_().chunk(len(self.convs) + 1, 1)
@@ -47,13 +42,10 @@ class Bottle2neck(Block):
         return self.bn3(self.conv3(torch.cat([*done, self.pool(last)], 1)))
 
 
-class Res2Net(ResNet):
-    """As ResNet."""
+def res2(base: Config, slices: int = 4, **fields: int) -> Config:
+    """Give a ResNet such bottlenecks."""
+    return replace(base, kinds=(BasicBlock, partial(Bottle2neck, slices=slices)), **fields)
 
-    kinds = BasicBlock, Bottle2neck
-
-
-res2 = Config.like
 
 VARIANTS = {
     "res2net50_14w_8s": res2(RESNET50, group_width=14, slices=8),
@@ -66,4 +58,4 @@ VARIANTS = {
     "res2net101d": res2(resnet_d(RESNET101), group_width=26),
     "res2next50": res2(RESNET50, groups=8, group_width=4),
 }
-register(Res2Net, VARIANTS)
+register(ResNet, VARIANTS)

@@ -15,7 +15,6 @@ hashtags, arXiv:1905.00546. The s and t rows and the sizes 10, 14 and 26 are not
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
@@ -27,8 +26,6 @@ from zoo.layers.head import classifier
 from zoo.layers.norm import GroupNorm
 from zoo.probe import tap
 from zoo.registry import register
-
-C = TypeVar("C", bound="Config")
 
 
 @dataclass(frozen=True)
@@ -56,11 +53,7 @@ class Config(base.Config):
     anti_alias: Callable[[], nn.Module] | None = None  # halves the grid in a branch in place of the conv's stride
     norm: Callable[[int], nn.Module] = nn.BatchNorm2d  # given its channels
     pruned: tuple[Pruned, ...] = ()  # channels, stage by stage, if they do not follow from the fields above
-
-    @classmethod
-    def like(cls: type[C], base: "Config", **fields: Any) -> C:
-        """Add an heir's own fields to what another config says, and change others."""
-        return cls(**vars(base) | fields)
+    kinds: "Kinds | None" = None  # what makes a basic block and a bottleneck; None: BasicBlock and Bottleneck
 
 
 def shortcut(dim_in: int, dim: int, stride: int, cfg: Config) -> nn.Sequential:
@@ -135,12 +128,12 @@ def channels(i: int, j: int, cfg: Config) -> tuple[int, ...]:
     return mid // cfg.first_reduce, mid, 4 * cfg.dims[i]
 
 
-Kinds = tuple[type[Block], type[Block]]  # what a basic block is, and what a bottleneck
-KINDS: Kinds = BasicBlock, Bottleneck
+Kinds = tuple[Callable[..., nn.Module], Callable[..., nn.Module]]  # given what Block is
 
 
-def stage(i: int, dim_in: int, drop_paths: list[float], cfg: Config, kinds: Kinds = KINDS) -> nn.Sequential:
+def stage(i: int, dim_in: int, drop_paths: list[float], cfg: Config) -> nn.Sequential:
     """(B, dim_in, H, W) -> (B, channels(i, 0, cfg)[-1], H/2, W/2); stage 0 keeps the grid."""
+    kinds = cfg.kinds or (BasicBlock, Bottleneck)
     block, full = kinds[cfg.bottleneck[i]], cfg.dims[i] * (4 if cfg.bottleneck[i] else 1)
     blocks = []
     for j, rate in enumerate(drop_paths):
@@ -163,17 +156,18 @@ class ResNet(MeanReadout):
     """Image (B, 3, H, W) -> features (B, num_features, H/32, W/32), rounded up -> logits (B, num_classes)."""
 
     classifier_key = "fc"
-    kinds: ClassVar[Kinds] = KINDS
+    no_attention = CONVOLUTIONS
 
     def __init__(self, cfg: Config):
         super().__init__()
-        self.no_attention = CONVOLUTIONS if cfg.attention is nn.Identity else CHANNEL_GATES
+        if cfg.attention is not nn.Identity:
+            self.no_attention = CHANNEL_GATES
         dim = cfg.stem[-1]
         self.conv1, self.bn1 = stem(cfg), cfg.norm(dim)
         self.maxpool = cfg.pool(dim) if cfg.pool else nn.MaxPool2d(3, 2, 1)
         rates = drop_path_rates(cfg.drop_path, cfg.depths)
         for i in range(4):
-            self.add_module(f"layer{i + 1}", stage(i, dim, rates[i], cfg, self.kinds))
+            self.add_module(f"layer{i + 1}", stage(i, dim, rates[i], cfg))
             dim = channels(i, 0, cfg)[-1]
         self.drop = nn.Dropout(cfg.drop)
         self.fc = classifier(dim, cfg.num_classes)

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from zoo.families import resnet
-from zoo.families.resnet import RESNET18, RESNET34, RESNET50, Block, ResNet
+from zoo.families.resnet import RESNET18, RESNET34, RESNET50, Block, Config, ResNet, resnet_d
 from zoo.layers.conv import ConvNorm
 from zoo.layers.selective_kernel import RELU, SelectiveKernel
 from zoo.layers.width import make_divisible
@@ -20,33 +19,33 @@ from zoo.registry import register
 
 
 @dataclass(frozen=True)
-class Choosing:
+class Kernels:
     """What stands in place of a 3x3 conv."""
 
     share: float = 1 / 16  # of the channels, in the hidden layer that chooses
     divisor: int = 8  # that number is rounded to a multiple of it
     split: bool = True  # each conv reads half of the channels
 
-
-@dataclass(frozen=True)
-class Config(resnet.Config):
-    """What tells one SK-ResNet from another."""
-
-    choosing: Choosing = Choosing()
-
-    def kernel(self, dim_in: int, dim: int, stride: int) -> SelectiveKernel:
+    def conv(self, dim_in: int, dim: int, stride: int, groups: int) -> SelectiveKernel:
         """(B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
-        part = self.choosing
-        hidden = make_divisible(dim * part.share, part.divisor)
-        return SelectiveKernel(dim_in, dim, hidden, stride, self.groups, part.split)
+        hidden = make_divisible(dim * self.share, self.divisor)
+        return SelectiveKernel(dim_in, dim, hidden, stride, groups, self.split)
+
+    def basic(self, dim_in: int, dims: tuple[int, ...], full: int, stride: int, rate: float, cfg: Config) -> Block:
+        return SelectiveBasic(dim_in, dims, full, stride, rate, cfg, self)
+
+    def bottleneck(self, dim_in: int, dims: tuple[int, ...], full: int, stride: int, rate: float, cfg: Config) -> Block:
+        return SelectiveBottleneck(dim_in, dims, full, stride, rate, cfg, self)
 
 
 class SelectiveBasic(Block):
     """(B, dim_in, H, W) -> (B, dims[1], H/stride, W/stride)."""
 
-    def __init__(self, dim_in: int, dims: tuple[int, ...], full: int, stride: int, drop_path: float, cfg: Config):
-        super().__init__(dim_in, dims, full, stride, drop_path, cfg)
-        self.conv1 = cfg.kernel(dim_in, dims[0], stride)
+    def __init__(
+        self, dim_in: int, dims: tuple[int, ...], full: int, stride: int, rate: float, cfg: Config, kernels: Kernels
+    ):
+        super().__init__(dim_in, dims, full, stride, rate, cfg)
+        self.conv1 = kernels.conv(dim_in, dims[0], stride, cfg.groups)
         self.conv2 = ConvNorm(dims[0], dims[1], 3)
 
     def branch(self, x: Tensor) -> Tensor:
@@ -56,10 +55,12 @@ class SelectiveBasic(Block):
 class SelectiveBottleneck(Block):
     """(B, dim_in, H, W) -> (B, dims[2], H/stride, W/stride)."""
 
-    def __init__(self, dim_in: int, dims: tuple[int, ...], full: int, stride: int, drop_path: float, cfg: Config):
-        super().__init__(dim_in, dims, full, stride, drop_path, cfg)
+    def __init__(
+        self, dim_in: int, dims: tuple[int, ...], full: int, stride: int, rate: float, cfg: Config, kernels: Kernels
+    ):
+        super().__init__(dim_in, dims, full, stride, rate, cfg)
         self.conv1 = ConvNorm(dim_in, dims[0], 1, act=RELU)
-        self.conv2 = cfg.kernel(dims[0], dims[1], stride)
+        self.conv2 = kernels.conv(dims[0], dims[1], stride, cfg.groups)
         self.conv3 = ConvNorm(dims[1], dims[2], 1)
 
     def branch(self, x: Tensor) -> Tensor:
@@ -69,18 +70,21 @@ class SelectiveBottleneck(Block):
 class SKResNet(ResNet):
     """As ResNet."""
 
-    kinds = SelectiveBasic, SelectiveBottleneck
     no_attention = "its gates choose between kernels, the same at every position, and the rest is convolutions"
 
 
-sk = Config.like
-WIDER = Choosing(1 / 8, divisor=16)
+def sk(base: Config, kernels: Kernels = Kernels()) -> Config:
+    """Give a ResNet such blocks."""
+    return replace(base, kinds=(kernels.basic, kernels.bottleneck))
+
+
+WIDER = Kernels(1 / 8, divisor=16)
 
 VARIANTS = {
-    "skresnet18": sk(RESNET18, choosing=WIDER),
-    "skresnet34": sk(RESNET34, choosing=WIDER),
+    "skresnet18": sk(RESNET18, WIDER),
+    "skresnet34": sk(RESNET34, WIDER),
     "skresnet50": sk(RESNET50),
-    "skresnet50d": sk(resnet.resnet_d(RESNET50)),
-    "skresnext50_32x4d": sk(replace(RESNET50, groups=32, group_width=4), choosing=Choosing(divisor=32, split=False)),
+    "skresnet50d": sk(resnet_d(RESNET50)),
+    "skresnext50_32x4d": sk(replace(RESNET50, groups=32, group_width=4), Kernels(divisor=32, split=False)),
 }
 register(SKResNet, VARIANTS)

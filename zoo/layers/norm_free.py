@@ -14,7 +14,7 @@ GAMMA = {nn.ReLU: 1.7139588594436646, nn.SiLU: 1.7881293296813965, nn.GELU: 1.70
 
 
 class GammaAct(nn.Module):
-    """act(x) * gamma. (...) -> (...)."""
+    """act(x) * gamma. (B, C, H, W) -> (B, C, H, W)."""
 
     def __init__(self, act: type[nn.Module]):
         super().__init__()
