@@ -20,7 +20,7 @@ from zoo import base
 from zoo.base import CONVOLUTIONS, Backbone
 from zoo.layers.conv import conv
 from zoo.layers.drop import DropPath, drop_path_rates
-from zoo.layers.norm import BatchNormAct2d, EvoNorm2d, FilterResponseNorm2d, GroupNormAct2d
+from zoo.layers.norm import BatchNormAct2d, FilterResponseNorm2d, GroupNormAct2d, evo_norm
 from zoo.layers.std_conv import StdConv2d
 from zoo.layers.table import RELU
 from zoo.probe import tap
@@ -153,11 +153,6 @@ def group_norm(dim: int) -> nn.Module:
     return GroupNormAct2d(dim, RELU, dim // 32)
 
 
-def evo_norm(dim: int) -> nn.Module:
-    """EvoNorm of 32 groups."""
-    return EvoNorm2d(dim, RELU, dim // 32)
-
-
 def bit(depths: tuple[int, ...], width: int) -> Config:
     """Big Transfer's nets, `width` times as wide as a ResNet."""
     dims = tuple(width * dim for dim in (256, 512, 1024, 2048))
@@ -176,7 +171,7 @@ VARIANTS = {
     "resnetv2_34d": d(BASIC34),
     "resnetv2_50": Config(DEPTHS50),
     "resnetv2_50d": d(Config(DEPTHS50)),
-    "resnetv2_50d_evos": d(Config(DEPTHS50, norm=evo_norm)),
+    "resnetv2_50d_evos": d(Config(DEPTHS50, norm=partial(evo_norm, act=RELU))),
     "resnetv2_50d_frn": d(Config(DEPTHS50, norm=FilterResponseNorm2d)),
     "resnetv2_50d_gn": d(Config(DEPTHS50, norm=group_norm)),
     "resnetv2_50t": d(Config(DEPTHS50), stem=(24, 32, 64)),

@@ -125,6 +125,11 @@ class EvoNorm2d(nn.Module):
         return y * self.weight[:, None, None] + self.bias[:, None, None]
 
 
+def evo_norm(dim: int, act: Act | None = None) -> EvoNorm2d:
+    """Make EvoNorm of 32 groups."""
+    return EvoNorm2d(dim, act, dim // 32)
+
+
 class FilterResponseNorm2d(nn.Module):
     """Divide each channel by its root mean square over the grid; the activation is a learned floor.
 
