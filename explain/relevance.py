@@ -88,17 +88,11 @@ def explain_legrad(
     if model.readout == "attention_pool":
         pairs = [(records[-1], score)]
     else:
-        each, rest = divmod(len(records), len(stages))
-        if rest:
-            raise ExplanationError(
-                "LeGrad needs the same number of attentions in every layer, and this model's layers differ: "
-                "choose another method."
-            )
-        owners = [stage for stage in stages for _ in range(each)]
-        pairs = [
-            (record, scores(model.read(stage.value, record.between_positions.q_grid), targets, contrast))
-            for record, stage in zip(records, owners, strict=True)
-        ]
+        pairs = []
+        for i, record in enumerate(seen.attention):
+            if record.geometry is not None:  # the layer that it is part of ends at the next tap
+                stage = next(stage for stage in stages if stage.attentions > i)
+                pairs.append((record, scores(model.read(stage.value, record.geometry.q_grid), targets, contrast)))
     maps = []
     for record, layer_score in pairs:
         (gradient,) = torch.autograd.grad(layer_score.sum(), record.weights, retain_graph=True)

@@ -151,6 +151,7 @@ class Tap:
     grid: Grid | None  # for NLC
     order: Tensor | None = None  # for NLC: which token, after the prefix, is the patch in each row and column
     cells: Cells | None = None  # where its cells look, if the probe was given the image
+    attentions: int = 0  # how many were recorded before it
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -279,7 +280,7 @@ def tap(name: str, x: Tensor, layout: Layout, grid: Grid | None = None, order: T
     if name in seen.taps:
         raise ValueError(f"The tap {name!r} is named twice in one forward pass: give each tap a name of its own.")
     x = _leaf(x, seen)
-    seen.taps[name] = Tap(x, layout, grid, order, seen.cells.get(name))
+    seen.taps[name] = Tap(x, layout, grid, order, seen.cells.get(name), len(seen.attention))
     return x.clone()  # so that no in-place layer after it can change what was recorded
 
 

@@ -145,23 +145,39 @@ class NormFreeNet(Backbone):
         return tap("cam", self.final_act(self.final_conv(x)), "NCHW")
 
 
-def f(size: int) -> Config:
-    """NFNet-F: F0's depths times one more with each size."""
-    return Config(tuple(depth * (size + 1) for depth in (1, 2, 6, 3)))
-
-
+F0 = Config((1, 2, 6, 3))
+F1 = Config((2, 4, 12, 6))
+F2 = Config((3, 6, 18, 9))
+F3 = Config((4, 8, 24, 12))
+F4 = Config((5, 10, 30, 15))
+F5 = Config((6, 12, 36, 18))
+F6 = Config((7, 14, 42, 21))
+F7 = Config((8, 16, 48, 24))
 dm = partial(replace, deepmind=True)
 light = partial(replace, ratio=0.25, group_width=64, gates=gates_of(1 / 4), act=nn.SiLU)
 eca = partial(light, gates=EfficientChannelAttention)
 
 VARIANTS = {
-    **{f"dm_nfnet_f{size}": dm(f(size)) for size in range(7)},
-    **{f"nfnet_f{size}": f(size) for size in range(8)},
-    "nfnet_l0": light(f(0), last_dim=2304),
-    "eca_nfnet_l0": eca(f(0), last_dim=2304),
-    "eca_nfnet_l1": eca(f(1)),
-    "eca_nfnet_l2": eca(f(2)),
-    "eca_nfnet_l3": eca(f(3)),
+    "dm_nfnet_f0": dm(F0),
+    "dm_nfnet_f1": dm(F1),
+    "dm_nfnet_f2": dm(F2),
+    "dm_nfnet_f3": dm(F3),
+    "dm_nfnet_f4": dm(F4),
+    "dm_nfnet_f5": dm(F5),
+    "dm_nfnet_f6": dm(F6),
+    "nfnet_f0": F0,
+    "nfnet_f1": F1,
+    "nfnet_f2": F2,
+    "nfnet_f3": F3,
+    "nfnet_f4": F4,
+    "nfnet_f5": F5,
+    "nfnet_f6": F6,
+    "nfnet_f7": F7,
+    "nfnet_l0": light(F0, last_dim=2304),
+    "eca_nfnet_l0": eca(F0, last_dim=2304),
+    "eca_nfnet_l1": eca(F1),
+    "eca_nfnet_l2": eca(F2),
+    "eca_nfnet_l3": eca(F3),
     "test_nfnet": light(Config((1, 1, 1, 1), dims=(32, 64, 96, 128)), group_width=8, last_dim=192),
 }
 register(NormFreeNet, VARIANTS)
