@@ -59,8 +59,12 @@ class Geometry:
     @classmethod
     def dense(cls, grid: Grid) -> "Geometry":
         """Every token attends to every token."""
-        index = torch.arange(grid.tokens)[None]
-        return cls(index, index, grid, grid)
+        return cls.across(grid, grid)
+
+    @classmethod
+    def across(cls, queries: Grid, keys: Grid) -> "Geometry":
+        """Every token of one grid attends to every token of another, such as a coarser one."""
+        return cls(torch.arange(queries.tokens)[None], torch.arange(keys.tokens)[None], queries, keys)
 
     @classmethod
     def one_query(cls, grid: Grid, start: int = 0) -> "Geometry":

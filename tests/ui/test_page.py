@@ -104,6 +104,20 @@ def test_the_newest_choice_wins_over_a_slow_job(visit):
         assert page.locator("#answer[data-busy]").count() == 0
 
 
+def test_a_model_chosen_while_another_is_on_its_way_is_not_lost(visit):
+    with visit() as page:
+        page.wait_for_selector(ANSWERED)
+        held = []
+        page.route(re.compile("/run/predict"), lambda route: held.append(route), times=1)
+        choose(page, "model", "tf_efficientnet_lite1")
+        while not held:
+            page.wait_for_timeout(10)
+        choose(page, "model", BUNDLED.split(".")[0])
+        page.wait_for_timeout(300)
+        held[0].continue_()
+        wait_for_foot(page, BUNDLED)
+
+
 def test_stop_ends_a_timing_and_shows_the_one_before(visit):
     with visit() as page:
         page.get_by_role("button", name="accelerated").click()

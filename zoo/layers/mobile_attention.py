@@ -6,7 +6,6 @@ Shazeer 2019, "Fast Transformer Decoding: One Write-Head is All You Need", arXiv
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from zoo.layers.mbconv import Block, MobileRow, depthwise
@@ -42,11 +41,7 @@ class MultiQueryAttention(nn.Module):
         queries, keys = Grid(0, *x.shape[2:]), Grid(0, *k.shape[2:])
         q = self.query(x).flatten(2).unflatten(1, (self.num_heads, -1)).transpose(2, 3)  # (B, h, Q, d)
         k, v = (t.flatten(2).transpose(1, 2)[:, None].expand(-1, self.num_heads, -1, -1) for t in (k, v))
-
-        def geometry() -> Geometry:
-            return Geometry(torch.arange(queries.tokens)[None], torch.arange(keys.tokens)[None], queries, keys)
-
-        x = attention(q, k, v, layer=self, geometry=geometry)  # (B, h, Q, d)
+        x = attention(q, k, v, layer=self, geometry=lambda: Geometry.across(queries, keys))  # (B, h, Q, d)
         return self.output(x.transpose(2, 3).flatten(1, 2).unflatten(2, queries.shape))
 
 

@@ -5,6 +5,7 @@ arXiv:2103.14030). A class token has no position: three more rows, at the table'
 reads it, and for itself (Bao et al. 2021, BEiT, arXiv:2106.08254).
 """
 
+import math
 from math import isqrt
 
 import torch
@@ -86,3 +87,29 @@ def _between(side: int, n: int, dtype: torch.dtype, device: torch.device) -> tup
     gap = (known[after] - known[before]).clamp(min=1)  # 0 before the first; no step is shorter than 1
     share = ((wanted - known[before]) / gap).clamp(0, 1)  # beyond the last: the last
     return before.to(device), after.to(device), share[:, None, None].to(dtype).to(device)
+
+
+def _spread(height: int, width: int) -> Tensor:
+    """Rows and columns between two tokens of a window, for each row of a table. (2 * height - 1, 2 * width - 1, 2)."""
+    rows, columns = (torch.arange(1.0 - n, n, device="cpu") for n in (height, width))
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1)
+
+
+@kept(64)
+def log_offsets(height: int, width: int) -> Tensor:
+    """sign(x) ln(1 + |x|) of the offsets x in a window: equation 4 of Swin V2. (2 * height - 1, 2 * width - 1, 2)."""
+    spread = _spread(height, width)
+    return spread.sign() * spread.abs().log1p()
+
+
+@kept(64)
+def scaled_log_offsets(height: int, width: int, reference: tuple[int, int] | None = None) -> Tensor:
+    """sign(x) log8(1 + |x|) of offsets x between -8 and 8, as in Swin V2's code (Liu et al. 2021, arXiv:2111.09883).
+
+    8 is the largest offset in a window of `reference`, which is that of the pretrained model and by default this one:
+    a small net reads a bias off these numbers, so that it can do so for another window. In float32, as in the
+    published models. (2 * height - 1, 2 * width - 1, 2).
+    """
+    largest = [max(n - 1, 1) for n in reference or (height, width)]
+    spread = _spread(height, width) / torch.tensor(largest, device="cpu") * 8
+    return spread.sign() * (spread.abs() + 1).log2() / math.log2(8)

@@ -1,7 +1,10 @@
-"""Windows: a grid of tokens cut into small rectangles, inside which tokens attend to each other.
+"""Windows: a grid of tokens cut into small groups, inside which tokens attend to each other.
 
-A grid may have any size. If windows do not divide it, it is padded at the bottom and the right; along an axis where it
-is no longer than a window, the window shrinks to it and does not shift.
+    windows        rectangles, perhaps shifted; where the grid is no longer than one, it shrinks to the grid
+    tiles          rectangles of one size
+    grid_windows   tokens that lie evenly over the whole grid, one from each tile
+
+A grid may have any size. If windows do not divide it, it is padded at the bottom and the right.
 """
 
 from dataclasses import dataclass
@@ -18,7 +21,10 @@ MASKED = -100.0  # added to the score of two tokens that are neighbours only bec
 
 @dataclass(frozen=True)
 class Windows:
-    """How a grid (H, W) is cut into n windows of h x w slots."""
+    """How a grid (H, W) is cut into n windows of h x w slots.
+
+    `cut` and `merge` take tokens; `geometry` tells a probe what they did.
+    """
 
     grid: Grid
     size: tuple[int, int]  # h, w
@@ -50,22 +56,42 @@ def windows(height: int, width: int, side: int, shifted: bool, device: torch.dev
     down, right = h // 2 * (shifted and height > h), w // 2 * (shifted and width > w)
     token = torch.arange(height * width, device=device).view(height, width).roll((-down, -right), (0, 1))
     token = F.pad(token, (0, -width % w, 0, -height % h), value=-1)
-    index = _cut(token, h, w)
-    flat = index.flatten()
-    filled = (flat >= 0).nonzero()[:, 0]
     mask = None
     if down or right:  # regions count from the padded edge, as in the reference: padding lets some rolled ends meet
         rows, cols = (torch.arange(n, device=device) for n in token.shape)
         region = _cut(2 * (rows >= len(rows) - down)[:, None] + 1 * (cols >= len(cols) - right), h, w)
         mask = MASKED * (region[:, None, :, None] != region[:, None, None, :]).float()
-    return Windows(
-        grid=Grid(0, height, width),
-        size=(h, w),
-        index=index,
-        source=torch.where(flat < 0, height * width, flat),
-        slot=filled[flat[filled].argsort()],
-        mask=mask,
-    )
+    return _plan(_cut(token, h, w), height, width, (h, w), mask)
+
+
+@kept(32)
+def tiles(height: int, width: int, side: int, device: torch.device) -> Windows:
+    """Cut a grid of height x width tokens into windows of side x side, also where it is shorter than one."""
+    return _plan(_cut(_padded(height, width, side, device), side, side), height, width, (side, side))
+
+
+@kept(32)
+def grid_windows(height: int, width: int, side: int, device: torch.device) -> Windows:
+    """Share a grid among windows of side x side tokens, each token of one as far from the next as the grid allows.
+
+    Tu et al. 2022, MaxViT, arXiv:2204.01697, section 3.1.
+    """
+    token = _padded(height, width, side, device)
+    rows, columns = (n // side for n in token.shape)
+    return _plan(_cut(token, rows, columns).T, height, width, (side, side))
+
+
+def _padded(height: int, width: int, side: int, device: torch.device) -> Tensor:
+    """The numbers of the tokens of a grid, with -1 where it is padded. (H, W), multiples of `side`."""
+    token = torch.arange(height * width, device=device).view(height, width)
+    return F.pad(token, (0, -width % side, 0, -height % side), value=-1)
+
+
+def _plan(index: Tensor, height: int, width: int, size: tuple[int, int], mask: Tensor | None = None) -> Windows:
+    flat = index.flatten()
+    filled = (flat >= 0).nonzero()[:, 0]
+    source, slot = torch.where(flat < 0, height * width, flat), filled[flat[filled].argsort()]
+    return Windows(Grid(0, height, width), size, index, source, slot, mask)
 
 
 def _cut(x: Tensor, h: int, w: int) -> Tensor:
