@@ -98,7 +98,7 @@ class Light:
 def light(name: str) -> Light:
     """A variant with the cut and the image size of its family's golden; whole if there is no golden."""
     golden = golden_file.read(source(name).stem)
-    size = golden.size(name)
+    size = golden.size(name, "test_size")
     if size is None:
         size = (64, 96) if variant(name)[1].img_size is None else native_size(name)
     return Light(name, golden.light(name), *size)

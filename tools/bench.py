@@ -23,7 +23,7 @@ import torch
 import zoo
 from tools import bench_load, bench_maps, bench_paths, bench_table, golden_file, roofline
 from tools.bench_table import Load, Row
-from tools.oracle import timm
+from tools.oracle import build
 from tools.roofline import Roofline
 from tools.rounds import interleave
 
@@ -45,7 +45,7 @@ def ratios(args: argparse.Namespace) -> None:
 
 
 def compare_forward(name: str, seconds: float) -> None:
-    theirs = timm.create_model(name).eval()
+    theirs = build(name)
     ours = zoo.create_from(name, theirs.state_dict())
     x = torch.randn(1, *theirs.pretrained_cfg["input_size"])
     with torch.inference_mode():

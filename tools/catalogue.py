@@ -41,6 +41,11 @@ OTHERS = (  # name, size, crop, mode, interpolation, license, source
     ("squeezenet1_1.tv_in1k", 224, 0.875, "center", "bilinear", "bsd-3-clause", "squeezenet1_1-b8a52dc0"),
 )
 
+FIGURES = {  # top-1 and top-5 on ImageNet at 224 that torchvision publishes
+    "squeezenet1_0.tv_in1k": ("58.092", "80.420"),
+    "squeezenet1_1.tv_in1k": ("58.178", "80.624"),
+}
+
 
 def published() -> Iterator[str]:
     """Names of timm's checkpoints: architectures in timm's order, each with its default checkpoint first."""
@@ -108,12 +113,14 @@ def write(file: Path, columns: Iterable[str], rows: Iterable[dict[str, str]]) ->
 
 
 def figures(file: Path) -> Iterator[dict[str, str]]:
-    """The rows of accuracy.csv for checkpoints with classes, in the order of the catalogue."""
+    """The rows of accuracy.csv for checkpoints with classes, in the order of the catalogue, then torchvision's."""
     with file.open(newline="") as lines:
         found = [r for r in csv.DictReader(lines) if r["checkpoint"] not in UNLABELLED]
     place = {name: i for i, name in enumerate(published())}
     for r in sorted(found, key=lambda r: (place[r["checkpoint"]], int(r["img_size"]))):
         yield {"name": r["checkpoint"], "size": r["img_size"]} | {k: r[k] for k in PAIRS}
+    for name, pair in FIGURES.items():
+        yield {"name": name, "size": "224"} | dict(zip(PAIRS, pair, strict=False))
 
 
 def main(accuracy: list[str]) -> None:

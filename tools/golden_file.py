@@ -5,6 +5,7 @@ A file begins with lines written by hand, which tools/golden.py keeps when it re
     # size: 64x96                 the size of the input image; by default, the variant's own
     # size: 4x6 patches           the same, in patches of the variant
     # img_size: 64                variants are built for a square image of this side, which is the input; or: 4 patches
+    # test_size: 64x96            the same for tests without the reference, if we take smaller images than it does
     # cut: {"depth": 2}           what makes a large variant small: the reference's arguments and our config's fields
     # cut: {"embed_dim": "16 a head"} -> {"dim": "16 a head"}       the same, if their names differ
     # cut: {"blocks": 2} -> {"stages": "2 blocks"}     of a table, the first blocks of each stage (zoo/layers/table.py)
@@ -30,7 +31,7 @@ from zoo.layers.table import Row, Table, scaled
 from zoo.registry import variant
 
 GOLDENS = Path(__file__).parent.parent / "tests" / "goldens"
-LINE = re.compile(r"# (size|img_size|cut|light|gain|unlike|bench)(?: (\S+))?: (.+)")
+LINE = re.compile(r"# (size|test_size|img_size|cut|light|gain|unlike|bench)(?: (\S+))?: (.+)")
 # Suffixes of a number: times the variant's patch size, times its heads; so many blocks a stage of a table, a table
 # so many times as wide.
 PATCHES, A_HEAD, BLOCKS, WIDE = " patches", " a head", " blocks", " wide"
@@ -66,10 +67,10 @@ class Golden:
         """What filled batch norms multiply by."""
         return float(self.says("gain", "") or 1)
 
-    def size(self, name: str) -> tuple[int, int] | None:
+    def size(self, name: str, word: str = "size") -> tuple[int, int] | None:
         """Height and width of the input image in pixels; None for the variant's own."""
         side = self.says("img_size", name)
-        text = self.says("size", name) or (side and f"{side.removesuffix(PATCHES)}x{side}")
+        text = self.says(word, name) or self.says("size", name) or (side and f"{side.removesuffix(PATCHES)}x{side}")
         if text is None:
             return None
         unit = variant(name)[1].patch if text.endswith(PATCHES) else 1

@@ -1,4 +1,7 @@
-"""The reference for the zoo: timm, with weights that depend only on their keys and shapes."""
+"""The reference for the zoo: timm, or torchvision for what timm lacks.
+
+Their weights depend only on keys and shapes.
+"""
 
 import contextlib
 import importlib.util
@@ -35,7 +38,8 @@ def _declare_missing_ops() -> None:
 _declare_missing_ops()
 
 import timm  # noqa: E402 (it can only be imported after the declaration)
-from timm.layers import evo_norm  # noqa: E402
+from timm.layers import evo_norm, filter_response_norm  # noqa: E402
+from torchvision.models import get_model  # noqa: E402
 
 
 class _Exact(TorchFunctionMode):
@@ -54,13 +58,21 @@ def _exact(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 evo_norm.group_std = _exact(evo_norm.group_std)
+filter_response_norm.inv_instance_rms = _exact(filter_response_norm.inv_instance_rms)
 
 # What timm sets only for the weights that it downloads, and the zoo always.
 WITH_WEIGHTS = {"fbnetc_100": {"bn_eps": 1e-3}}
 
 
 def build(name: str, blocks: int | None = None, **overrides: Any) -> nn.Module:
-    """Build timm's model, in eval mode. Some take no argument for depth: `blocks` is how many a stage keeps."""
+    """Build timm's model, or torchvision's if timm has none of that name, in eval mode.
+
+    Some take no argument for depth: `blocks` is how many a stage keeps.
+    """
+    if not timm.is_model(name):
+        model = get_model(name, **overrides).eval()
+        model.pretrained_cfg = {"input_size": (3, 224, 224)}
+        return model
     model = timm.create_model(name, **WITH_WEIGHTS.get(name, {}) | overrides).eval()
     if blocks is not None:
         stages = model.blocks if hasattr(model, "blocks") else model.stages
@@ -73,7 +85,7 @@ def build(name: str, blocks: int | None = None, **overrides: Any) -> nn.Module:
 
 
 def reference(name: str, **overrides: Any) -> nn.Module:
-    """Build timm's model on the meta device, in eval mode."""
+    """Build the reference's model on the meta device, in eval mode."""
     with torch.device("meta"):
         return build(name, **overrides)
 
@@ -81,7 +93,7 @@ def reference(name: str, **overrides: Any) -> nn.Module:
 def filled_reference(
     name: str, salt: str = "", gain: float = 1.0, **overrides: Any
 ) -> tuple[nn.Module, dict[str, Tensor]]:
-    """Build timm's model in float64 with filled weights; return the model and the weights."""
+    """Build the reference's model in float64 with filled weights; return the model and the weights."""
     model = build(name, **overrides).double()
     weights = fill(model.state_dict(), salt, gain)
     model.load_state_dict(weights)

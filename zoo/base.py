@@ -36,6 +36,7 @@ class Backbone(nn.Module):
     num_features: int
     num_classes: int
     img_size: int | None = None  # side in pixels of the image that it is built for; None: any size
+    only_size: bool = False  # it takes no image but one of img_size x img_size
     smallest: int = 1  # side in pixels of the smallest image that it takes
     readout: Readout
     head: nn.Module
@@ -67,8 +68,12 @@ class Backbone(nn.Module):
         return self.head(x, pre_logits)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Image (B, 3, H, W) -> logits (B, num_classes). Raises ValueError for an image smaller than `smallest`."""
-        side = min(x.shape[2:])
+        """Image (B, 3, H, W) -> logits (B, num_classes). Raises ValueError for a size that it can't take."""
+        height, width = x.shape[2:]
+        side = min(height, width)
+        if self.only_size and (height, width) != (self.img_size, self.img_size):
+            size = f"{self.img_size}x{self.img_size}"
+            raise ValueError(f"This model takes images of {size} only: resize the {height}x{width} image.")
         if side < self.smallest:
             raise ValueError(f"This model needs images of {self.smallest} pixels a side or more: {side} is too few.")
         return self.forward_head(self.forward_features(x))

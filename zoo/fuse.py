@@ -33,10 +33,11 @@ def fuse(model: Backbone, size: tuple[int, int] | None = None) -> Backbone:
 
     The copy shares the memory of weights that are not folded.
 
-    `size` (height, width) is an image size that the model takes; its own or 224 unless given. A batch norm stays if no
-    layer comes before it, or if something else reads its input. Raises what the model raises for a size it can't take.
+    `size` (height, width) is an image size that the model takes; its own, or 224 or more, unless given. A batch norm
+    stays if no layer comes before it, or if something else reads its input. Raises what the model raises for a size it
+    can't take.
     """
-    side = model.img_size or SIDE
+    side = model.img_size or max(SIDE, model.smallest)
     shared = {id(weight): nn.Parameter(weight.detach(), weight.requires_grad) for weight in model.parameters()}
     model = deepcopy(model, shared).eval()
     with torch.no_grad():

@@ -94,6 +94,8 @@ class OpenGates(TorchFunctionMode):
         "vit_tiny_patch16_224",
         "swin_tiny_patch4_window7_224",
         "hrnet_w18_small",
+        "squeezenet1_1",
+        "inception_v3",
     ],
 )
 def test_drawn_and_measured_place_agree_within_a_hundredth_of_the_side(name):

@@ -10,12 +10,13 @@ from torch import nn
 import zoo
 from zoo.base import Config
 from zoo.layers.drop import DropPath
-from zoo.registry import variant
+from zoo.registry import source, variant
 
 MOST = 14  # fields that a Config may add to base.Config's
 COMMON = {field.name for field in fields(Config)}
 VARIANTS = {name: variant(name) for name in zoo.names()}
 CONFIGS = sorted({type(cfg) for _, cfg in VARIANTS.values()}, key=str)
+PLAIN = {"vgg", "squeezenet", "inception_v3", "inception_v4"}  # no shortcuts, so no block can be skipped
 ONE_OF_EACH_MODEL = {model: name for name, (model, _) in VARIANTS.items()}.values()
 
 
@@ -66,9 +67,14 @@ def test_the_fields_of_every_part_vary():
 
 @pytest.mark.parametrize("name", ONE_OF_EACH_MODEL)
 def test_every_model_has_the_drop_rates_of_its_config(name):
+    plain = source(name).stem in PLAIN
     with torch.device("meta"):
-        model = zoo.create(name, drop=0.25, drop_path=0.5)
+        model = zoo.create(name, drop=0.25, drop_path=0.0 if plain else 0.5)
     assert [m.p for m in model.modules() if isinstance(m, nn.Dropout)] == [0.25]
+    if plain:
+        with pytest.raises(ValueError, match="has no shortcuts"):
+            zoo.create(name, drop_path=0.5)
+        return
     assert 0.5 in [m.rate for m in model.modules() if isinstance(m, DropPath)]
 
 

@@ -44,7 +44,7 @@ VARIANTS = {
     "ecaresnet101d_pruned": eca(resnet_d(RESNET101), pruned=PRUNED101),
     "ecaresnet200d": eca(resnet_d(RESNET200)),
     "ecaresnet269d": eca(resnet_d(RESNET269)),
-    "ecaresnetlight": eca(RESNET50, depths=(1, 1, 11, 3), avg_down=True),
+    "ecaresnetlight": eca(RESNET50, depths=(1, 1, 11, 3), down_kernel=0),
     "ecaresnext26t_32x4d": eca(resnet_t(RESNET26), groups=32, group_width=4),
     "ecaresnext50t_32x4d": eca(resnet_t(RESNET50), groups=32, group_width=4),
 }

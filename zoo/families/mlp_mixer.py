@@ -59,6 +59,7 @@ class MlpMixer(Backbone):
 
     readout = "norm_mean"
     classifier_key = "head"
+    only_size = True
     no_attention = "it mixes positions by MLPs whose weights are the same for every image"
 
     def __init__(self, cfg: Config):
@@ -80,10 +81,6 @@ class MlpMixer(Backbone):
         return fitted if weight is None else fitted | {"img_size": cfg.patch * isqrt(weight.shape[1])}
 
     def forward_features(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        if (height, width) != (self.img_size, self.img_size):
-            side = self.img_size
-            raise ValueError(f"This model takes images of {side}x{side} only: resize the {height}x{width} image.")
         x = self.stem(x).flatten(2).transpose(1, 2)
         for i, block in enumerate(self.blocks, 1):
             x = tap(f"stage{i}", block(x), "NLC", self.grid)

@@ -45,8 +45,7 @@ class Config(base.Config):
     bottleneck: tuple[bool, ...] = (True,) * 4  # which stages have bottlenecks, not basic blocks
     stem: tuple[int, ...] = (64,)  # channels after each conv of the stem: one 7x7 or three 3x3
     pool: Callable[[int], nn.Module] | None = None  # what halves the stem's grid, given its channels; None: max pool
-    avg_down: bool = False  # halving shortcuts: 2x2 mean, then 1x1 conv; or else one strided conv
-    down_kernel: int = 1  # of that strided conv
+    down_kernel: int = 1  # of the strided conv in a halving shortcut; 0: 2x2 mean, then 1x1 conv
     groups: int = 1  # of the 3x3 conv in a bottleneck
     group_width: int = 64  # channels of each group in a stage of width 64
     first_reduce: int = 1  # how many times fewer channels a bottleneck's first conv outputs than its second
@@ -54,13 +53,14 @@ class Config(base.Config):
     anti_alias: Callable[[], nn.Module] | None = None  # halves the grid in a branch in place of the conv's stride
     norm: Callable[[int], nn.Module] = nn.BatchNorm2d  # given its channels
     pruned: tuple[Pruned, ...] = ()  # channels, stage by stage, if they do not follow from the fields above
+    kinds: "Kinds | None" = None  # what makes a basic block and a bottleneck; None: BasicBlock and Bottleneck
 
 
 def shortcut(dim_in: int, dim: int, stride: int, cfg: Config) -> nn.Sequential:
     """The identity if shapes agree. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
     if stride == 1 and dim_in == dim:
         return nn.Sequential()
-    if not cfg.avg_down:
+    if cfg.down_kernel:
         return nn.Sequential(conv(dim_in, dim, 1 if stride == 1 else cfg.down_kernel, stride), cfg.norm(dim))
     # The mean at an odd last row or column ignores padding.
     mean = nn.Identity() if stride == 1 else nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False)
@@ -128,9 +128,13 @@ def channels(i: int, j: int, cfg: Config) -> tuple[int, ...]:
     return mid // cfg.first_reduce, mid, 4 * cfg.dims[i]
 
 
+Kinds = tuple[Callable[..., nn.Module], Callable[..., nn.Module]]  # given what Block is
+
+
 def stage(i: int, dim_in: int, drop_paths: list[float], cfg: Config) -> nn.Sequential:
     """(B, dim_in, H, W) -> (B, channels(i, 0, cfg)[-1], H/2, W/2); stage 0 keeps the grid."""
-    block, full = (Bottleneck, 4 * cfg.dims[i]) if cfg.bottleneck[i] else (BasicBlock, cfg.dims[i])
+    kinds = cfg.kinds or (BasicBlock, Bottleneck)
+    block, full = kinds[cfg.bottleneck[i]], cfg.dims[i] * (4 if cfg.bottleneck[i] else 1)
     blocks = []
     for j, rate in enumerate(drop_paths):
         dims = channels(i, j, cfg)
@@ -152,10 +156,12 @@ class ResNet(MeanReadout):
     """Image (B, 3, H, W) -> features (B, num_features, H/32, W/32), rounded up -> logits (B, num_classes)."""
 
     classifier_key = "fc"
+    no_attention = CONVOLUTIONS
 
     def __init__(self, cfg: Config):
         super().__init__()
-        self.no_attention = CONVOLUTIONS if cfg.attention is nn.Identity else CHANNEL_GATES
+        if cfg.attention is not nn.Identity:
+            self.no_attention = CHANNEL_GATES
         dim = cfg.stem[-1]
         self.conv1, self.bn1 = stem(cfg), cfg.norm(dim)
         self.maxpool = cfg.pool(dim) if cfg.pool else nn.MaxPool2d(3, 2, 1)
@@ -186,8 +192,8 @@ RESNET200 = Config((3, 24, 36, 3))
 RESNET269 = Config((3, 30, 48, 8))
 resnet_c = partial(replace, stem=(32, 32, 64))
 resnet_s = partial(replace, stem=(64, 64, 128))
-resnet_d = partial(replace, stem=(32, 32, 64), avg_down=True)
-resnet_t = partial(replace, stem=(24, 32, 64), avg_down=True)
+resnet_d = partial(replace, stem=(32, 32, 64), down_kernel=0)
+resnet_t = partial(replace, stem=(24, 32, 64), down_kernel=0)
 
 VARIANTS = {
     "resnet10t": resnet_t(RESNET18, depths=(1, 1, 1, 1)),

@@ -50,7 +50,7 @@ VARIANTS = {
     "seresnetaa50d": se(mean(resnet_d(RESNET50))),
     "seresnextaa101d_32x8d": se(mean(resnet_d(RESNET101)), groups=32, group_width=8),
     "seresnextaa201d_32x8d": se(
-        mean(resnet_s(RESNET200)), depths=(3, 24, 36, 4), avg_down=True, groups=32, group_width=8
+        mean(resnet_s(RESNET200)), depths=(3, 24, 36, 4), down_kernel=0, groups=32, group_width=8
     ),
     "senet154": se(resnet_s(RESNET152), groups=64, group_width=4, first_reduce=2, down_kernel=3),
 }

@@ -5,10 +5,12 @@ The gates say what matters, not where: they are the same at every position of th
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
 from zoo.layers.norm import Act, LayerNorm2d
+from zoo.layers.width import make_divisible
 
 
 class SqueezeExcite(nn.Module):
@@ -28,6 +30,11 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         gates = self.gate(self.fc2(self.act(self.fc1(x.mean((2, 3), keepdim=True)))))  # (B, dim, 1, 1)
         return x * gates
+
+
+def gates_of(share: float) -> Callable[[int], SqueezeExcite]:
+    """Make SqueezeExcite for any `dim`, with hidden channels of a share of it, to the nearest multiple of 8."""
+    return lambda dim: SqueezeExcite(dim, make_divisible(dim * share, least=0))
 
 
 class EfficientChannelAttention(nn.Module):
@@ -75,11 +82,32 @@ class GlobalContext(nn.Module):
     def __init__(self, dim: int, hidden: int, act: Act = nn.ReLU):
         super().__init__()
         self.conv_attn = nn.Conv2d(dim, 1, 1)
-        layers = nn.Conv2d(dim, hidden, 1), LayerNorm2d(hidden), act(), nn.Conv2d(hidden, dim, 1)
-        self.mlp_scale = nn.Sequential(OrderedDict(zip(("fc1", "norm", "act", "fc2"), layers, strict=True)))
+        self.mlp_scale = context_mlp(dim, hidden, act)
         self.gate = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
-        shares = self.conv_attn(x).flatten(2).softmax(2)  # (B, 1, H * W)
-        context = (x.flatten(2) @ shares.transpose(1, 2))[..., None]  # (B, dim, 1, 1)
-        return x * self.gate(self.mlp_scale(context))
+        return x * self.gate(self.mlp_scale(context(x, self.conv_attn(x))))
+
+
+class AddedContext(nn.Module):
+    """GlobalContext as in the paper: fc2's output is added to x at every position. (B, dim, H, W) -> same."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.conv_attn = nn.Conv2d(dim, 1, 1)
+        self.mlp_add = context_mlp(dim, dim // 8, nn.ReLU)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.mlp_add(context(x, self.conv_attn(x)))
+
+
+def context(x: Tensor, scores: Tensor) -> Tensor:
+    """Average the grid by softmax of scores. (B, C, H, W), (B, 1, H, W) -> (B, C, 1, 1)."""
+    shares = scores.flatten(2).softmax(2)  # (B, 1, H * W)
+    return (x.flatten(2) @ shares.transpose(1, 2))[..., None]
+
+
+def context_mlp(dim: int, hidden: int, act: Act) -> nn.Sequential:
+    """(B, dim, 1, 1) -> (B, dim, 1, 1)."""
+    layers = nn.Conv2d(dim, hidden, 1), LayerNorm2d(hidden), act(), nn.Conv2d(hidden, dim, 1)
+    return nn.Sequential(OrderedDict(zip(("fc1", "norm", "act", "fc2"), layers, strict=True)))

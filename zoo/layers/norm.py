@@ -105,23 +105,47 @@ class EvoNorm2d(nn.Module):
     """x * sigmoid(v x) over each group's deviation: norm and activation in one (Liu et al. 2020, arXiv:2004.02967).
 
     (B, C, H, W) -> (B, C, H, W). Its form S0, with statistics of each image in groups of `width` channels. `act` only
-    says whether an activation follows; without, only scale and shift are left.
+    says whether an activation follows: without one, only scale and shift are left, and the division if `always` (S0a).
     """
 
-    def __init__(self, dim: int, act: Act | None = None, width: int = 8, eps: float = 1e-5):
+    def __init__(self, dim: int, act: Act | None = None, width: int = 8, eps: float = 1e-5, always: bool = False):
         super().__init__()
-        self.width, self.eps = width, eps
+        self.width, self.eps, self.measures = width, eps, always or act is not None
         self.weight = nn.Parameter(torch.ones(dim))
         self.bias = nn.Parameter(torch.zeros(dim))
         self.v = nn.Parameter(torch.ones(dim)) if act else None
         self.gate = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.v is not None:
+        y = x if self.v is None else x * self.gate(x * self.v[:, None, None])
+        if self.measures:
             variance = x.unflatten(1, (-1, self.width)).var((2, 3, 4), unbiased=False)
             deviation = probe.held((variance + self.eps).sqrt()).repeat_interleave(self.width, 1)  # (B, C)
-            x = x * self.gate(x * self.v[:, None, None]) / deviation[..., None, None]
-        return x * self.weight[:, None, None] + self.bias[:, None, None]
+            y = y / deviation[..., None, None]
+        return y * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+def evo_norm(dim: int, act: Act | None = None) -> EvoNorm2d:
+    """Make EvoNorm of 32 groups."""
+    return EvoNorm2d(dim, act, dim // 32)
+
+
+class FilterResponseNorm2d(nn.Module):
+    """Divide each channel by its root mean square over the grid; the activation is a learned floor.
+
+    (B, C, H, W) -> (B, C, H, W). Singh and Krishnan 2019, arXiv:1911.09737: y = max(weight x / rms + bias, tau).
+    """
+
+    def __init__(self, dim: int, eps: float = 1e-5):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+        self.tau = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * probe.held(torch.rsqrt(x.square().mean((2, 3), keepdim=True) + self.eps))
+        return torch.maximum(x * self.weight[:, None, None] + self.bias[:, None, None], self.tau[:, None, None])
 
 
 class BatchNormAct2d(nn.BatchNorm2d):

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.layers.conv import ConvNorm
+from zoo.layers.drop import DropPath
 
 
 class BranchSum(nn.Module):
@@ -55,6 +56,29 @@ class RepConv(BranchSum):
 
     def branches(self) -> list[nn.Module]:
         return [branch for branch in (self.identity, self.conv_scale, *self.conv_kxk) if branch is not None]
+
+
+class RepBlock(BranchSum):
+    """branches, + batch norm of x if input and output have one shape -> (attention) -> act.
+
+    (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up.
+    """
+
+    def __init__(self, dim_in: int, dim: int, stride: int, drop_path: float, attention: nn.Module, act: nn.Module):
+        super().__init__()
+        self.identity = nn.BatchNorm2d(dim) if dim_in == dim and stride == 1 else None
+        self.drop_path, self.attn, self.act = DropPath(drop_path), attention, act
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        if self.identity is not None:
+            y = self.drop_path(y)
+            y += self.identity(x)
+        return self.act(self.attn(y))
+
+    def folded(self) -> nn.Module:
+        shortcut = [] if self.identity is None else [self.identity]
+        return nn.Sequential(fold_branches([*self.branches(), *shortcut]), self.attn, self.act)
 
 
 def fold_branches(branches: Sequence[nn.Module]) -> nn.Conv2d:
