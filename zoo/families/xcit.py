@@ -50,14 +50,14 @@ class Config(base.Config):
 
 
 class Fourier(nn.Module):
-    """Sines and cosines of each cell's row and column, projected. -> (B = 1, dim, H, W)."""
+    """Add sines and cosines of each cell's row and column, projected. (B, dim, H, W) -> (B, dim, H, W)."""
 
     def __init__(self, dim: int):
         super().__init__()
         self.token_projection = nn.Conv2d(2 * WAVES, dim, 1)
 
-    def forward(self, height: int, width: int) -> Tensor:
-        return self.token_projection(waves(height, width).to(self.token_projection.weight))
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.token_projection(waves(x.shape[2], x.shape[3]).to(x))
 
 
 @kept(16)
@@ -187,7 +187,7 @@ class XCiT(Backbone):
     def forward_features(self, x: Tensor) -> Tensor:
         x = self.patch_embed(x)
         grid = Grid(0, *x.shape[2:])
-        x = (x + self.pos_embed(*grid.shape)).flatten(2).transpose(1, 2)
+        x = self.pos_embed(x).flatten(2).transpose(1, 2)
         for i, block in enumerate(self.blocks, 1):
             x = tap(f"stage{i}", block(x, grid), "NLC", grid)
         return self.norm(self.ask(tap("cam", x, "NLC", grid), grid))
