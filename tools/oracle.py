@@ -75,11 +75,11 @@ def build(name: str, blocks: int | None = None, **overrides: Any) -> nn.Module:
         return model
     model = timm.create_model(name, **WITH_WEIGHTS.get(name, {}) | overrides).eval()
     if blocks is not None:
-        stages = model.blocks if hasattr(model, "blocks") else model.stages
+        stages = next(getattr(model, name) for name in ("blocks", "stages", "network") if hasattr(model, name))
         for i, stage in enumerate(stages):
             if hasattr(stage, "blocks"):
                 stage.blocks = stage.blocks[:blocks]
-            else:
+            elif isinstance(stage, nn.Sequential):
                 stages[i] = stage[:blocks]
     return model
 
