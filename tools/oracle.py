@@ -37,7 +37,9 @@ def _declare_missing_ops() -> None:
 
 _declare_missing_ops()
 
-import timm  # noqa: E402 (it can only be imported after the declaration)
+import fastervit  # noqa: E402 (it can only be imported after the declaration)
+import timm  # noqa: E402
+from fastervit.models import faster_vit, faster_vit_any_res  # noqa: E402
 from timm.layers import evo_norm, filter_response_norm  # noqa: E402
 from torchvision.models import get_model  # noqa: E402
 
@@ -46,7 +48,15 @@ class _Exact(TorchFunctionMode):
     """Stays in float64 where the reference asks for float32 on the way."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return args[0] if func is Tensor.float and args[0].dtype == torch.float64 else func(*args, **(kwargs or {}))
+        single = func is Tensor.float or (func is Tensor.to and (kwargs or {}).get("dtype") == torch.float32)
+        return args[0] if single and args[0].dtype == torch.float64 else func(*args, **(kwargs or {}))
+
+
+class _RatesOnCpu(TorchFunctionMode):
+    """Lets fastervit read its rates of stochastic depth while it is built on the meta device."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}) | ({"device": "cpu"} if func is torch.linspace else {}))
 
 
 def _exact(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -58,6 +68,8 @@ def _exact(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 evo_norm.group_std = _exact(evo_norm.group_std)
+for module in (faster_vit, faster_vit_any_res):
+    module.HAT.forward = _exact(module.HAT.forward)
 filter_response_norm.inv_instance_rms = _exact(filter_response_norm.inv_instance_rms)
 
 # What timm sets only for the weights that it downloads, and the zoo always.
@@ -69,6 +81,8 @@ def build(name: str, blocks: int | None = None, **overrides: Any) -> nn.Module:
 
     Some take no argument for depth: `blocks` is how many a stage keeps.
     """
+    if name.startswith("faster_vit"):
+        return _faster_vit(name, **overrides)
     if not timm.is_model(name):
         model = get_model(name, **overrides).eval()
         model.pretrained_cfg = {"input_size": (3, 224, 224)}
@@ -81,6 +95,27 @@ def build(name: str, blocks: int | None = None, **overrides: Any) -> nn.Module:
                 stage.blocks = stage.blocks[:blocks]
             elif isinstance(stage, nn.Sequential):
                 stages[i] = stage[:blocks]
+    return model
+
+
+def _faster_vit(name: str, **overrides: Any) -> nn.Module:
+    """Build fastervit's model without the buffers that follow from sizes, and with each parameter under one name."""
+    if size := overrides.pop("img_size", None):
+        overrides["resolution"] = [size, overrides.pop("img_width", None) or size]
+        overrides["resolution"] = overrides["resolution"] if "any_res" in name else size
+    with _RatesOnCpu():
+        model = fastervit.create_model(name, **overrides).eval()
+    for module in model.modules():
+        derived = {"relative_bias", "relative_coords_table", "relative_position_index"} & module._buffers.keys()
+        module._non_persistent_buffers_set |= derived
+        if hasattr(module, "to_global_feature"):
+            del module.pos_embed
+    if "resolution" not in overrides and name.endswith("any_res"):
+        overrides["resolution"] = (541 if "_2_" in name else 576, 960)
+    if "resolution" in overrides:
+        size = overrides["resolution"]
+        height, width = (size, size) if isinstance(size, int) else size
+        model.pretrained_cfg["input_size"] = (3, height, width)
     return model
 
 
