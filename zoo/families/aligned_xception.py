@@ -21,7 +21,7 @@ from zoo.base import CONVOLUTIONS, Backbone
 from zoo.layers.conv import conv
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import ClassifierHead
-from zoo.layers.norm import Act, BatchNormAct2d
+from zoo.layers.norm import BatchNormAct2d
 from zoo.layers.table import RELU, TF_NORM
 from zoo.probe import tap
 from zoo.registry import register
@@ -44,18 +44,14 @@ def with_norm(layer: nn.Module, norm: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict(conv=layer, bn=norm))
 
 
-def separable(dim_in: int, dim: int, stride: int, cfg: Config, act: Act) -> nn.Sequential:
-    """(B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
-    first, second = conv(dim_in, dim_in, 3, stride, dim_in), conv(dim_in, dim, 1)
-    return nn.Sequential(
-        OrderedDict(conv_dw=first, bn_dw=cfg.norm(dim_in, act), conv_pw=second, bn_pw=cfg.norm(dim, act))
-    )
-
-
-def pre_separable(dim_in: int, dim: int, stride: int, norm: nn.Module) -> nn.Sequential:
-    """(B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
-    first, second = conv(dim_in, dim_in, 3, stride, dim_in), conv(dim_in, dim, 1)
-    return nn.Sequential(OrderedDict(norm=norm, conv_dw=first, conv_pw=second))
+def separable(dim_in: int, dim: int, stride: int, act: bool, cfg: Config) -> nn.Sequential:
+    """(B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up. `act`: with relu, where the norms are."""
+    first, second, make = conv(dim_in, dim_in, 3, stride, dim_in), conv(dim_in, dim, 1), RELU if act else nn.Identity
+    if cfg.preact:
+        norm = cfg.norm(dim_in, make) if act else nn.Identity()
+        return nn.Sequential(OrderedDict(norm=norm, conv_dw=first, conv_pw=second))
+    norms = cfg.norm(dim_in, make), cfg.norm(dim, make)
+    return nn.Sequential(OrderedDict(conv_dw=first, bn_dw=norms[0], conv_pw=second, bn_pw=norms[1]))
 
 
 def stack(dim_in: int, dims: Dims, stride: int, cfg: Config, last: bool = False) -> nn.Sequential:
@@ -65,15 +61,10 @@ def stack(dim_in: int, dims: Dims, stride: int, cfg: Config, last: bool = False)
     """
     layers = OrderedDict[str, nn.Module]()
     for i, dim in enumerate(dims, 1):
-        step = stride if i == 3 else 1
-        if cfg.preact:
-            norm = cfg.norm(dim_in, RELU) if i > 1 else nn.Identity()
-            layers[f"conv{i}"] = pre_separable(dim_in, dim, step, norm)
-        elif last:
-            layers[f"conv{i}"] = separable(dim_in, dim, step, cfg, RELU)
-        else:
+        if not (cfg.preact or last):
             layers[f"act{i}"] = nn.ReLU(inplace=i > 1)
-            layers[f"conv{i}"] = separable(dim_in, dim, step, cfg, nn.Identity)
+        act = i > 1 if cfg.preact else last
+        layers[f"conv{i}"] = separable(dim_in, dim, stride if i == 3 else 1, act, cfg)
         dim_in = dim
     return nn.Sequential(layers)
 
