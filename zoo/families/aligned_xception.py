@@ -11,8 +11,8 @@ none inside it (timm's own, Ross Wightman).
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -21,12 +21,13 @@ from zoo.base import CONVOLUTIONS, Backbone
 from zoo.layers.conv import conv
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import ClassifierHead
-from zoo.layers.norm import BatchNormAct2d
-from zoo.layers.table import RELU, TF_NORM
+from zoo.layers.staged import conv_act, conv_norm
+from zoo.layers.table import PLAIN, RELU, TF_NORM, Style
 from zoo.probe import tap
 from zoo.registry import register
 
 Dims = tuple[int, int, int]  # channels after each conv of a block
+TENSORFLOW = Style(norm=TF_NORM)
 
 
 @dataclass(frozen=True)
@@ -36,22 +37,16 @@ class Config(base.Config):
     depth: int  # blocks of the middle flow
     entry: tuple[tuple[int, int], ...] = ((128, 2), (256, 2), (728, 2))  # channels and stride of each of its blocks
     preact: bool = False  # norm and relu come before each separable conv
-    norm: Callable[..., nn.Module] = TF_NORM  # given channels and, if one follows, the activation
-
-
-def with_norm(layer: nn.Module, norm: nn.Module) -> nn.Sequential:
-    """(B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
-    return nn.Sequential(OrderedDict(conv=layer, bn=norm))
+    style: Style = TENSORFLOW  # of all layers
 
 
 def separable(dim_in: int, dim: int, stride: int, act: bool, cfg: Config) -> nn.Sequential:
     """(B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up. `act`: with relu, where the norms are."""
-    first, second, make = conv(dim_in, dim_in, 3, stride, dim_in), conv(dim_in, dim, 1), RELU if act else nn.Identity
+    first, second = conv(dim_in, dim_in, 3, stride, dim_in), conv(dim_in, dim, 1)
+    norm = partial(cfg.style.norm, act=RELU if act else nn.Identity)
     if cfg.preact:
-        norm = cfg.norm(dim_in, make) if act else nn.Identity()
-        return nn.Sequential(OrderedDict(norm=norm, conv_dw=first, conv_pw=second))
-    norms = cfg.norm(dim_in, make), cfg.norm(dim, make)
-    return nn.Sequential(OrderedDict(conv_dw=first, bn_dw=norms[0], conv_pw=second, bn_pw=norms[1]))
+        return nn.Sequential(OrderedDict(norm=norm(dim_in) if act else nn.Identity(), conv_dw=first, conv_pw=second))
+    return nn.Sequential(OrderedDict(conv_dw=first, bn_dw=norm(dim_in), conv_pw=second, bn_pw=norm(dim)))
 
 
 def stack(dim_in: int, dims: Dims, stride: int, cfg: Config, last: bool = False) -> nn.Sequential:
@@ -73,8 +68,7 @@ def shortcut(dim_in: int, dim: int, stride: int, cfg: Config) -> nn.Module:
     """The identity if shapes agree. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
     if stride == 1 and dim_in == dim:
         return nn.Identity()
-    moved = conv(dim_in, dim, 1, stride)
-    return moved if cfg.preact else with_norm(moved, cfg.norm(dim))
+    return conv(dim_in, dim, 1, stride) if cfg.preact else conv_norm(dim_in, dim, 1, cfg.style, stride)
 
 
 class Block(nn.Module):
@@ -82,19 +76,21 @@ class Block(nn.Module):
 
     def __init__(self, dim_in: int, dims: Dims, stride: int, drop_path: float, cfg: Config):
         super().__init__()
-        self.norm = cfg.norm(dim_in, RELU) if cfg.preact else nn.Identity()
+        self.norm = cfg.style.norm(dim_in, RELU) if cfg.preact else nn.Identity()
         self.shortcut = shortcut(dim_in, dims[-1], stride, cfg)
         self.stack = stack(dim_in, dims, stride, cfg)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(x)
-        return self.drop_path(self.stack(x)) + self.shortcut(x)
+        y = self.drop_path(self.stack(x))
+        y += self.shortcut(x)
+        return y
 
 
 def last_block(dim_in: int, dims: Dims, cfg: Config) -> nn.Sequential:
     """(B, dim_in, H, W) -> (B, dims[-1], H, W)."""
-    norm = cfg.norm(dim_in, RELU) if cfg.preact else nn.Identity()
+    norm = cfg.style.norm(dim_in, RELU) if cfg.preact else nn.Identity()
     return nn.Sequential(OrderedDict(norm=norm, stack=stack(dim_in, dims, 1, cfg, last=True)))
 
 
@@ -106,11 +102,9 @@ class AlignedXception(Backbone):
 
     def __init__(self, cfg: Config):
         super().__init__()
-        second, middle, dim = conv(32, 64, 3), cfg.entry[-1][0], 64
-        self.stem = nn.Sequential(
-            with_norm(conv(3, 32, 3, 2), cfg.norm(32, RELU)),
-            second if cfg.preact else with_norm(second, cfg.norm(dim, RELU)),
-        )
+        middle, dim = cfg.entry[-1][0], 64
+        second = conv(32, dim, 3) if cfg.preact else conv_act(32, dim, 3, cfg.style)
+        self.stem = nn.Sequential(conv_act(3, 32, 3, cfg.style, 2), second)
         rows: list[tuple[Dims, int]] = [((dim, dim, dim), stride) for dim, stride in cfg.entry]
         rows += [((middle, middle, middle), 1)] * cfg.depth + [((middle, 1024, 1024), 2)]
         self.blocks, (rates,) = nn.Sequential(), drop_path_rates(cfg.drop_path, (len(rows),))
@@ -138,7 +132,7 @@ VARIANTS = {
     "xception41": X41,
     "xception65": X65,
     "xception71": replace(X65, entry=((128, 2), (256, 1), (256, 2), (728, 1), (728, 2))),
-    "xception41p": replace(X41, preact=True, norm=BatchNormAct2d),
+    "xception41p": replace(X41, preact=True, style=PLAIN),
     "xception65p": replace(X65, preact=True),
 }
 register(AlignedXception, VARIANTS)

@@ -49,7 +49,9 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.drop_path(self.rep(x)) + self.skipbn(self.skip(x))
+        y = self.drop_path(self.rep(x))
+        y += self.skipbn(self.skip(x))
+        return y
 
 
 class Xception(MeanReadout):
