@@ -3,7 +3,7 @@
     image -> 3x3 conv (H/2) -> 4 stages of cells, the first of each halves the grid (H/32) -> relu -> mean -> fc
     cell  -> a 1x1 conv of each of its two inputs -> sums of two operations on them or on earlier sums -> concatenated
 
-A cell reads the outputs of the two before it. One after a halving cell skips that cell's input: it reads what was
+A cell reads the outputs of the two before it, but one after a reduction cell skips that cell's input and reads what was
 before it. Zoph et al. 2017, "Learning Transferable Architectures for Scalable Image Recognition", arXiv:1707.07012;
 its figure 4 has the cells. Other searched nets share this model (zoo/layers/search_cell.py).
 """

@@ -150,7 +150,7 @@ class Cell(nn.Module):
         return halve(self, old) if self.fit == "halve_here" else self.conv_prev_1x1(old)
 
     def operate(self, name: str, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, inner, H/stride, W/stride). Training drops paths with an operation (section 3)."""
+        """(B, C, H, W) -> (B, inner, H/stride, W/stride). Training drops whole operations at random."""
         layer = self.get_submodule(name)
         return x if isinstance(layer, nn.Identity) else self.drop_path(layer(x))
 
