@@ -16,7 +16,8 @@ MOST = 14  # fields that a Config may add to base.Config's
 COMMON = {field.name for field in fields(Config)}
 VARIANTS = {name: variant(name) for name in zoo.names()}
 CONFIGS = sorted({type(cfg) for _, cfg in VARIANTS.values()}, key=str)
-PLAIN = {"vgg", "squeezenet", "inception_v3", "inception_v4"}  # no shortcuts, so no block can be skipped
+# No shortcuts around a block, so none can be skipped.
+PLAIN = {"vgg", "squeezenet", "inception_v3", "inception_v4", "selecsls"}
 ONE_OF_EACH_MODEL = {model: name for name, (model, _) in VARIANTS.items()}.values()
 
 

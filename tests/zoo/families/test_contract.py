@@ -18,7 +18,7 @@ NAMES = light_names()
 EVERY_FAMILY = pytest.mark.parametrize("name", NAMES, ids=lambda name: f"{source(name).stem}-{name}")
 ENLARGED = {"hrnet"}  # coarse maps are enlarged before the last convolutions, which halve the grid again
 # Families whose first convolutions are unpadded: their outer cells leave a margin of the image.
-UNPADDED = {"squeezenet", "inception_v3", "inception_v4", "inception_resnet_v2"}
+UNPADDED = {"squeezenet", "inception_v3", "inception_v4", "inception_resnet_v2", "xception", "nasnet", "pnasnet"}
 # Why layers of a family or of a variant have no packed kernel.
 UNPACKED = {"condconv": {MOVING}, "eca_resnet": {OTHER}, "eca_botnext26ts_256": {OTHER}, "eca_nfnet_l0": {OTHER}}
 
