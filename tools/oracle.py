@@ -6,8 +6,10 @@ Their weights depend only on keys and shapes.
 import contextlib
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +66,20 @@ filter_response_norm.inv_instance_rms = _exact(filter_response_norm.inv_instance
 WITH_WEIGHTS = {"fbnetc_100": {"bn_eps": 1e-3}}
 
 
+def _replacing(name: str, overrides: dict[str, Any]) -> nn.Module:
+    """Build timm's model where its function names these arguments itself and refuses them: they are replaced later."""
+    module = importlib.import_module(timm.model_entrypoint(name).__module__)
+    make = module.build_model_with_cfg
+
+    def called(*args: Any, **kwargs: Any) -> nn.Module:
+        cfg = kwargs.get("model_cfg")
+        new = overrides if cfg is None else {"model_cfg": replace(cfg, **overrides)}
+        return make(*args, **kwargs | new)
+
+    with mock.patch.object(module, "build_model_with_cfg", called):
+        return timm.create_model(name)
+
+
 def build(name: str, blocks: int | None = None, **overrides: Any) -> nn.Module:
     """Build timm's model, or torchvision's if timm has none of that name, in eval mode.
 
@@ -73,7 +89,10 @@ def build(name: str, blocks: int | None = None, **overrides: Any) -> nn.Module:
         model = get_model(name, **overrides).eval()
         model.pretrained_cfg = {"input_size": (3, 224, 224)}
         return model
-    model = timm.create_model(name, **WITH_WEIGHTS.get(name, {}) | overrides).eval()
+    try:
+        model = timm.create_model(name, **WITH_WEIGHTS.get(name, {}) | overrides).eval()
+    except TypeError:
+        model = _replacing(name, overrides).eval()
     if blocks is not None:
         stages = model.blocks if hasattr(model, "blocks") else model.stages
         for i, stage in enumerate(stages):
