@@ -6,7 +6,7 @@ Their weights depend only on keys and shapes.
 import contextlib
 import importlib.util
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -72,8 +72,10 @@ def _replacing(name: str, overrides: dict[str, Any]) -> nn.Module:
     make = module.build_model_with_cfg
 
     def called(*args: Any, **kwargs: Any) -> nn.Module:
-        cfg = kwargs.get("model_cfg")
-        new = overrides if cfg is None else {"model_cfg": replace(cfg, **overrides)}
+        new = dict(overrides)
+        if cfg := kwargs.get("model_cfg"):
+            parts = {field.name: new.pop(field.name) for field in fields(cfg) if field.name in new}
+            new["model_cfg"] = replace(cfg, **parts)
         return make(*args, **kwargs | new)
 
     with mock.patch.object(module, "build_model_with_cfg", called):

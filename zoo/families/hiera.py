@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from zoo import base
 from zoo.base import Backbone
 from zoo.layers.drop import DropPath, drop_path_rates
-from zoo.layers.embed import check_patches, position_table, resize_positions
+from zoo.layers.embed import ConvEmbed, check_patches, position_table, resize_positions
 from zoo.layers.head import NormMlpHead
 from zoo.layers.init import init_linear
 from zoo.layers.kept import kept
@@ -151,18 +151,6 @@ class Block(nn.Module):
         return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
 
 
-class ConvEmbed(nn.Module):
-    """(B, 3, H, W) -> (B, dim, H/4, W/4)."""
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.proj = nn.Conv2d(3, dim, 7, PATCH, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        check_patches(x, PATCH * SIDE)
-        return self.proj(x)
-
-
 class Hiera(Backbone):
     """Image (B, 3, H, W) -> tokens (B, N, num_features), N = H/32 * W/32 -> logits (B, num_classes).
 
@@ -215,6 +203,7 @@ class Hiera(Backbone):
         return (table + units).permute(0, 2, 3, 1)
 
     def forward_features(self, x: Tensor) -> Tensor:
+        check_patches(x, PATCH * SIDE)
         x = self.patch_embed(x)
         grid = Grid(0, *x.shape[2:])
         x = unroll(x.permute(0, 2, 3, 1) + self.positions(grid), HALVINGS)
