@@ -6,8 +6,10 @@ Their weights depend only on keys and shapes.
 import contextlib
 import importlib.util
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +78,22 @@ filter_response_norm.inv_instance_rms = _exact(filter_response_norm.inv_instance
 WITH_WEIGHTS = {"fbnetc_100": {"bn_eps": 1e-3}}
 
 
+def _replacing(name: str, overrides: dict[str, Any]) -> nn.Module:
+    """Build timm's model where its function names these arguments itself and refuses them: they are replaced later."""
+    module = importlib.import_module(timm.model_entrypoint(name).__module__)
+    make = module.build_model_with_cfg
+
+    def called(*args: Any, **kwargs: Any) -> nn.Module:
+        new = dict(overrides)
+        if cfg := kwargs.get("model_cfg"):
+            parts = {field.name: new.pop(field.name) for field in fields(cfg) if field.name in new}
+            new["model_cfg"] = replace(cfg, **parts)
+        return make(*args, **kwargs | new)
+
+    with mock.patch.object(module, "build_model_with_cfg", called):
+        return timm.create_model(name)
+
+
 def build(name: str, blocks: int | None = None, **overrides: Any) -> nn.Module:
     """Build timm's model, or torchvision's if timm has none of that name, in eval mode.
 
@@ -87,7 +105,10 @@ def build(name: str, blocks: int | None = None, **overrides: Any) -> nn.Module:
         model = get_model(name, **overrides).eval()
         model.pretrained_cfg = {"input_size": (3, 224, 224)}
         return model
-    model = timm.create_model(name, **WITH_WEIGHTS.get(name, {}) | overrides).eval()
+    try:
+        model = timm.create_model(name, **WITH_WEIGHTS.get(name, {}) | overrides).eval()
+    except TypeError:
+        model = _replacing(name, overrides).eval()
     if blocks is not None:
         stages = next(getattr(model, name) for name in ("blocks", "stages", "network") if hasattr(model, name))
         for i, stage in enumerate(stages):

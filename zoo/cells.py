@@ -33,6 +33,10 @@ class Axis(NamedTuple):
         ratio = self.size / size
         return Axis(size, self.start + self.step * (ratio - 1) / 2, self.step * ratio)
 
+    def stretch(self, size: int) -> "Axis":
+        """The same if the first and the last of the `size` cells stay where they were (`align_corners`)."""
+        return Axis(size, self.start, self.step * (self.size - 1) / max(size - 1, 1))
+
     def regrid(self, size: int) -> "Axis":
         """The cells after blocks were merged into one each, or split into blocks; the last is padded or dropped."""
         if size < self.size:
@@ -143,9 +147,10 @@ def _pooled(
     return _slid(cells, x, out, kernel, _pair(stride) if stride else kernel, _pair(padding))
 
 
-def _resized(cells: Cells, out: Tensor, x: Tensor, *_: Any, **__: Any) -> Cells:
+def _resized(cells: Cells, out: Tensor, x: Tensor, *_: Any, align_corners: bool | None = None, **__: Any) -> Cells:
+    resize = Axis.stretch if align_corners else Axis.resize
     axes = cells.regrid((x.shape[-2], x.shape[-1]))
-    return Cells(axes.down.resize(out.shape[-2]), axes.across.resize(out.shape[-1]))
+    return Cells(resize(axes.down, out.shape[-2]), resize(axes.across, out.shape[-1]))
 
 
 def _padded(cells: Cells, out: Tensor, x: Tensor, pad: Any, *_: Any, **__: Any) -> Cells:

@@ -48,6 +48,10 @@ STEPS = {
     ],
     "adaptive": [lambda x: F.adaptive_avg_pool2d(x, (8, 12))],
     "enlarged": [conv(2, stride=2), lambda x: F.interpolate(x, scale_factor=2, mode="bilinear")],
+    "stretched": [
+        lambda x: F.avg_pool2d(x, 2),
+        lambda x: F.interpolate(x, (21, 31), mode="bilinear", align_corners=True),
+    ],
     "two branches": [lambda x: conv(1)(F.avg_pool2d(x, 2)) + conv(3, stride=2, padding=1)(x) / 9],
     "mirrored border": [lambda x: F.pad(x, (1, 1, 1, 1), mode="reflect"), conv(3, stride=2)],
 }

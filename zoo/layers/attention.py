@@ -20,9 +20,12 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
 
+    def geometry(self, grid: Grid) -> Geometry:
+        return Geometry.dense(grid)
+
     def forward(self, x: Tensor, grid: Grid, bias: Tensor | None = None) -> Tensor:
         q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (B, h, N, d) each
-        x = attention(q, k, v, layer=self, geometry=lambda: Geometry.dense(grid), bias=bias)
+        x = attention(q, k, v, layer=self, geometry=lambda: self.geometry(grid), bias=bias)
         return self.proj(x.transpose(1, 2).flatten(2))
 
 

@@ -24,6 +24,17 @@ class PatchEmbed(nn.Module):
         return self.proj(x)
 
 
+class ConvEmbed(nn.Module):
+    """Patches of 4x4 pixels whose kernels overlap. (B, 3, H, W) -> (B, C, H/4, W/4), rounded up."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.proj = nn.Conv2d(3, dim, 7, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(x)
+
+
 def patchify(x: Tensor, patch: int) -> Tensor:
     """Cut images into patches, by rows. (B, C, H, W) -> (B, N, patch * patch * C), the channels of a pixel together.
 

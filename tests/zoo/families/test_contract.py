@@ -21,6 +21,8 @@ ENLARGED = {"hrnet"}  # coarse maps are enlarged before the last convolutions, w
 UNPADDED = {"squeezenet", "inception_v3", "inception_v4", "inception_resnet_v2", "xception", "nasnet", "pnasnet"}
 # Why layers of a family or of a variant have no packed kernel.
 UNPACKED = {"condconv": {MOVING}, "eca_resnet": {OTHER}, "eca_botnext26ts_256": {OTHER}, "eca_nfnet_l0": {OTHER}}
+# Weights that make only what the head does not read: of the last block's queries, it reads the class token's alone.
+UNREAD = {"mvitv2_small_cls": [f"stages.3.blocks.1.attn.{key}" for key in ("rel_pos_h", "rel_pos_w", "pool_q.weight")]}
 
 
 def image(made: Light, batch: int = 1, turned: bool = False) -> Tensor:
@@ -139,7 +141,7 @@ def test_gradients_reach_every_parameter(name):
     assert y.isfinite().all()
     (y * torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=y.dtype)).sum().backward()
     left = [name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]
-    assert left == []
+    assert left == UNREAD.get(name, [])
 
 
 @EVERY_FAMILY
