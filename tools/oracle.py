@@ -75,13 +75,22 @@ def build(name: str, blocks: int | None = None, **overrides: Any) -> nn.Module:
         return model
     model = timm.create_model(name, **WITH_WEIGHTS.get(name, {}) | overrides).eval()
     if blocks is not None:
-        stages = model.blocks if hasattr(model, "blocks") else model.stages
-        for i, stage in enumerate(stages):
-            if hasattr(stage, "blocks"):
-                stage.blocks = stage.blocks[:blocks]
-            else:
-                stages[i] = stage[:blocks]
+        _shorten(model, blocks)
     return model
+
+
+def _shorten(model: Any, blocks: int) -> None:
+    """Keep so many blocks of each stage, or of the blocks that all scales have in common (CoaT)."""
+    if hasattr(model, "parallel_blocks"):
+        model.parallel_blocks = model.parallel_blocks[:blocks]
+        return
+    stages = next(getattr(model, name) for name in ("blocks", "stages", "levels") if hasattr(model, name))
+    for i, stage in enumerate(stages):
+        inner = next((name for name in ("blocks", "transformer_encoder") if hasattr(stage, name)), None)
+        if inner is None:
+            stages[i] = stage[:blocks]
+        else:
+            setattr(stage, inner, getattr(stage, inner)[:blocks])
 
 
 def reference(name: str, **overrides: Any) -> nn.Module:

@@ -40,7 +40,7 @@ class Config(base.Config):
 
     dim: int = 96  # channels of the first level; each later one has twice as many
     depths: tuple[int, ...] = (2, 2, 20)  # layers in each level
-    centred: bool = True  # a cell's pool is centred on its upper left corner; otherwise it begins there
+    centred: bool = True  # where a cell's pool lies: around the first of the four cells that it replaces, or from it on
     img_size: int = 224  # side of the image that the position tables were learned on, pixels
 
 
@@ -75,7 +75,7 @@ class BlockAttention(nn.Module):
         qkv = self.qkv(x.flatten(0, 1)).unflatten(2, (3, -1, HEAD_DIM))  # (B * T, N, 3, h, d)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         y = attention(q, k, v, layer=self, geometry=lambda: blocks(*grid))
-        return self.proj(y.transpose(1, 2).flatten(2)).view_as(x)
+        return self.proj(y.permute(0, 2, 3, 1).flatten(2)).view_as(x)  # heads of a channel side by side, as published
 
 
 class Layer(nn.Module):
