@@ -17,6 +17,7 @@ from zoo import base
 from zoo.base import MeanReadout
 from zoo.layers.conv import conv
 from zoo.layers.drop import DropPath, drop_path_rates
+from zoo.layers.embed import ConvEmbed
 from zoo.layers.head import classifier
 from zoo.layers.init import init_linear, init_mobile
 from zoo.layers.norm import LayerNorm
@@ -26,7 +27,6 @@ from zoo.registry import register
 HEADS = 1, 2, 5, 8  # in each stage
 REDUCTIONS = 8, 4, 2, 1  # side of the patches that become keys in each stage, in cells
 POOLED = 7  # rows, and columns, of keys in the _li size
-EPS = 1e-5  # of the norms after convolutions; the others add 1e-6
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class ReducedAttention(nn.Module):
             side = 1 if pooled else reduction
             self.pool = nn.AdaptiveAvgPool2d(POOLED) if pooled else nn.Identity()
             self.sr = nn.Conv2d(dim, dim, side, side)
-            self.norm = LayerNorm(dim, EPS)
+            self.norm = LayerNorm(dim, eps=1e-5)
             self.act = nn.GELU() if pooled else nn.Identity()
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
@@ -100,24 +100,12 @@ class Block(nn.Module):
         return x + self.drop_path(self.mlp(self.norm2(x), grid))
 
 
-class Patches(nn.Module):
-    """Overlapping patches, each a vector. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
-
-    def __init__(self, dim_in: int, dim: int, kernel: int, stride: int):
-        super().__init__()
-        self.proj = conv(dim_in, dim, kernel, stride, bias=True)
-        self.norm = LayerNorm(dim, EPS)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.proj(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
 class Stage(nn.Module):
     """Halve the grid (not before the first stage), then blocks. (B, C, H, W) -> (B, dims[i], H/2, W/2), rounded up."""
 
     def __init__(self, i: int, drop_paths: list[float], cfg: Config):
         super().__init__()
-        self.downsample = Patches(cfg.dims[i - 1], cfg.dims[i], 3, 2) if i else nn.Identity()
+        self.downsample = ConvEmbed(cfg.dims[i - 1], cfg.dims[i], 3, 2) if i else nn.Identity()
         self.blocks = nn.ModuleList(Block(i, rate, cfg) for rate in drop_paths)
         self.norm = LayerNorm(cfg.dims[i])
 
@@ -142,7 +130,7 @@ class PVT(MeanReadout):
             self.smallest = 4 * (REDUCTIONS[0] - 1) + 1  # it has one key in the first stage
         self.num_features, self.num_classes = cfg.dims[-1], cfg.num_classes
         rates = drop_path_rates(cfg.drop_path, cfg.depths)
-        self.patch_embed = Patches(3, cfg.dims[0], 7, 4)
+        self.patch_embed = ConvEmbed(3, cfg.dims[0], 7, 4)
         self.stages = nn.Sequential(*(Stage(i, stage_rates, cfg) for i, stage_rates in enumerate(rates)))
         self.drop = nn.Dropout(cfg.drop)
         self.head = classifier(self.num_features, cfg.num_classes)
