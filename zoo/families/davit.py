@@ -6,7 +6,8 @@
           -> + 3x3 depthwise conv -> norm -> MLP -> + shortcut
 
 Ding et al. 2022, "DaViT: Dual Attention Vision Transformers", arXiv:2204.03645. The _fl sizes are the image encoders of
-Florence-2 (Xiao et al. 2023, arXiv:2311.06242). Every grid is padded at the bottom and the right until it can be cut.
+Florence-2 (Xiao et al. 2023, arXiv:2311.06242). A grid that windows or 2x2 convs do not divide is padded at the bottom
+and the right.
 """
 
 from collections import OrderedDict
@@ -14,13 +15,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo import base
 from zoo.base import Backbone
 from zoo.layers.adapt import Layout
-from zoo.layers.conv import conv
+from zoo.layers.conv import conv, same_conv
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import NormMlpHead
 from zoo.layers.init import init_linear
@@ -38,9 +38,8 @@ FLORENCE = Layout(
     marker=r"^vision_tower\.convs\.",
     under=r"vision_tower\.",
     renamed=(
-        (r"^convs\.0\.proj\.", "stem.conv."),
+        (r"^(convs\.\d+)\.proj\.", r"\1.conv."),
         (r"^convs\.0\.", "stem."),
-        (r"^convs\.(\d+)\.proj\.", r"stages.\1.downsample.conv."),
         (r"^convs\.(\d+)\.", r"stages.\1.downsample."),
         (r"^blocks\.(\d+)\.", r"stages.\1.blocks."),
         (r"\.conv(\d)\.fn\.dw\.", r".cpe\1.proj."),
@@ -130,43 +129,19 @@ class Block(nn.Module):
         return x.permute(0, 3, 1, 2)
 
 
-class Pair(nn.Sequential):
-    """Attention in windows, then between channels. (B, C, H, W) -> (B, C, H, W)."""
-
-    def __init__(self, dim: int, drop_path: float, cfg: Config):
-        spatial = Block(dim, WindowAttention(dim, cfg.window), drop_path)
-        channel = Block(dim, ChannelAttention(dim, cfg.florence), drop_path)
-        names = ("spatial_block", "channel_block") if cfg.florence else ("0", "1")
-        super().__init__(OrderedDict(zip(names, (spatial, channel), strict=True)))
+def pair(dim: int, drop_path: float, cfg: Config) -> nn.Sequential:
+    """Make attention in windows, then between channels. (B, C, H, W) -> (B, C, H, W)."""
+    spatial = Block(dim, WindowAttention(dim, cfg.window), drop_path)
+    channel = Block(dim, ChannelAttention(dim, cfg.florence), drop_path)
+    names = ("spatial_block", "channel_block") if cfg.florence else ("0", "1")
+    return nn.Sequential(OrderedDict(zip(names, (spatial, channel), strict=True)))
 
 
-class Stem(nn.Module):
-    """(B, 3, H, W) -> (B, C, H/4, W/4), rounded up."""
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.conv, self.norm = conv(3, dim, 7, 4, bias=True), LayerNorm2d(dim, eps=EPS)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(filled(x, 4)))
-
-
-class Downsample(nn.Module):
-    """(B, C, H, W) -> (B, 2 * C, H/2, W/2), rounded up."""
-
-    def __init__(self, dim: int, kernel: int):
-        super().__init__()
-        self.norm, self.conv = LayerNorm2d(dim, eps=EPS), conv(dim, 2 * dim, kernel, 2, bias=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(x)
-        return self.conv(x if self.conv.padding[0] else filled(x, 2))
-
-
-def filled(x: Tensor, step: int) -> Tensor:
-    """Pad with zeros at the bottom and the right, to multiples of a step. (B, C, H, W) -> (B, C, H', W')."""
-    height, width = x.shape[2:]
-    return F.pad(x, (0, -width % step, 0, -height % step))
+def halve(dim: int, florence: bool) -> nn.Sequential:
+    """Make norm -> conv. (B, C, H, W) -> (B, 2 * C, H/2, W/2), rounded up."""
+    make = partial(conv, kernel=3) if florence else partial(same_conv, kernel=2)
+    norm, down = LayerNorm2d(dim, eps=EPS), make(dim, 2 * dim, stride=2, bias=True)
+    return nn.Sequential(OrderedDict[str, nn.Module](norm=norm, conv=down))
 
 
 class Stage(nn.Module):
@@ -175,8 +150,8 @@ class Stage(nn.Module):
     def __init__(self, i: int, drop_paths: list[float], cfg: Config):
         super().__init__()
         dim = cfg.dim * 2**i
-        self.downsample = Downsample(dim // 2, 3 if cfg.florence else 2) if i else nn.Identity()
-        self.blocks = nn.Sequential(*(Pair(dim, rate, cfg) for rate in drop_paths))
+        self.downsample = halve(dim // 2, cfg.florence) if i else nn.Identity()
+        self.blocks = nn.Sequential(*(pair(dim, rate, cfg) for rate in drop_paths))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.blocks(self.downsample(x))
@@ -193,7 +168,8 @@ class DaViT(Backbone):
         super().__init__()
         self.num_features, self.num_classes = cfg.dim * 2 ** (len(cfg.depths) - 1), cfg.num_classes
         rates = drop_path_rates(cfg.drop_path, cfg.depths)
-        self.stem = Stem(cfg.dim)
+        first, norm = conv(3, cfg.dim, 7, 4, bias=True), LayerNorm2d(cfg.dim, eps=EPS)
+        self.stem = nn.Sequential(OrderedDict[str, nn.Module](conv=first, norm=norm))
         self.stages = nn.Sequential(*(Stage(i, stage_rates, cfg) for i, stage_rates in enumerate(rates)))
         self.head = NormMlpHead(self.num_features, cfg.num_classes, partial(LayerNorm2d, eps=EPS), drop=cfg.drop)
         self.apply(init_linear)

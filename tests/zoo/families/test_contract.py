@@ -20,8 +20,13 @@ ENLARGED = {"hrnet"}  # coarse maps are enlarged before the last convolutions, w
 # Families whose first convolutions are unpadded: their outer cells leave a margin of the image.
 UNPADDED = {"squeezenet", "inception_v3", "inception_v4", "inception_resnet_v2"}
 # Why layers of a family or of a variant have no packed kernel.
-UNPACKED = {"condconv": {MOVING}, "eca_resnet": {OTHER}, "eca_botnext26ts_256": {OTHER}, "eca_nfnet_l0": {OTHER}}
-UNPACKED |= {"coat_tiny": {OTHER}}
+UNPACKED = {
+    "condconv": {MOVING},
+    "eca_resnet": {OTHER},
+    "eca_botnext26ts_256": {OTHER},
+    "eca_nfnet_l0": {OTHER},
+    "coat_tiny": {OTHER},
+}
 
 
 def image(made: Light, batch: int = 1, turned: bool = False) -> Tensor:
