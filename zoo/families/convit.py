@@ -111,7 +111,7 @@ class ConViT(ViT):
 
 
 def _init(module: nn.Module) -> None:
-    if isinstance(module, GatedAttention):
+    if isinstance(module, GatedAttention) and not module.v.weight.is_meta:  # there it would import PyTorch's compiler
         module.become_convolution()
 
 
