@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from explain.attention import explain_attention, explain_rollout
-from explain.cam import explain_cam, explain_eigen_cam, explain_score_cam
+from explain.cam import explain_cam, explain_eigen_cam, explain_patch_logits, explain_score_cam
 from explain.features import explain_influence, explain_pca, explain_similarity
 from explain.perturbation import explain_ablation, explain_occlusion
 from explain.pixels import (
@@ -96,6 +96,11 @@ def needs_equal_layers(model: Backbone) -> str | None:
     return needs_classes_and_attention(model) or (unlike if type(model).read is Backbone.read else None)
 
 
+def needs_patch_logits(model: Backbone) -> str | None:
+    none = "The head of this model reads all patches at once, so no patch has logits of its own."
+    return needs_classes(model) or (none if type(model).patch_logits is Backbone.patch_logits else None)
+
+
 def needs_relu(model: Backbone) -> str | None:
     """Guided backprop is a rule for ReLU: no attention, no gates, no other activation."""
     homes = "torch.nn.modules.activation", "zoo.layers.act"  # every activation in the zoo but ReLU is a module
@@ -148,6 +153,9 @@ METHODS = {
         cam("grad_cam_plus_plus", "Grad-CAM++", "Regions with features that raise the score, small ones included"),
         cam("layer_cam", "LayerCAM", "Places with features that raise the score there; finer at early layers"),
         cam("xgrad_cam", "XGrad-CAM", "Regions as in Grad-CAM, each feature weighted where it is strong"),
+        Method("patch_logits", "Logits of each patch", "Class maps",
+               "The class's score that the head itself gives each patch, as it was trained to", True, ONE,
+               explain_patch_logits, needs_patch_logits),
         slow("score_cam", "Score-CAM", "Class maps", "Regions whose features alone keep the score up; no gradients",
              "a forward a channel", explain_score_cam),
         reading("attention", "Attention", "What one layer read to make its output, whatever the class",

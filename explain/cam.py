@@ -191,3 +191,21 @@ def explain_score_cam(
     result = Explanation(torch.stack(maps).cpu(), "score_cam", tap, targets, contrast, score, cells=places[0].cells)
     result.warn_if_empty(a.abs().mean().item())
     return result
+
+
+@torch.inference_mode()
+def explain_patch_logits(
+    model: Backbone, x: Tensor, target: int | list[int] | None = None, contrast: int | None = None
+) -> Explanation:
+    """Read the logits that the head gives each patch, a part of its answer. x (B, 3, H, W) -> maps (B, h, w).
+
+    Trained by token labelling (Jiang et al. 2021, arXiv:2104.10858), they are a class map that needs no gradient.
+    """
+    with probe(model, x, taps={"patches"}) as seen:
+        logits = model(x)
+    place = find_tap(seen.taps, "patches")
+    targets = pick_targets(logits, target)
+    maps = place.as_map(model.patch_logits(place.value))  # (B, classes, h, w)
+    figures = scores(logits, targets, contrast).float().tolist()
+    raw = scores(maps, targets, contrast)
+    return Explanation(raw.cpu(), "patch_logits", "patches", targets, contrast, figures, cells=place.cells)

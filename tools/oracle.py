@@ -84,13 +84,13 @@ def _shorten(model: Any, blocks: int) -> None:
     if hasattr(model, "parallel_blocks"):
         model.parallel_blocks = model.parallel_blocks[:blocks]
         return
-    stages = next(getattr(model, name) for name in ("blocks", "stages", "levels") if hasattr(model, name))
+    stages = next(getattr(model, name) for name in ("blocks", "stages", "network", "levels") if hasattr(model, name))
     for i, stage in enumerate(stages):
         inner = next((name for name in ("blocks", "transformer_encoder") if hasattr(stage, name)), None)
-        if inner is None:
-            stages[i] = stage[:blocks]
-        else:
+        if inner is not None:
             setattr(stage, inner, getattr(stage, inner)[:blocks])
+        elif isinstance(stage, nn.Sequential):
+            stages[i] = stage[:blocks]
 
 
 def reference(name: str, **overrides: Any) -> nn.Module:

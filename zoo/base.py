@@ -61,6 +61,10 @@ class Backbone(nn.Module):
         """Read logits from the tokens (B, N, C) after any block, if all blocks have the last one's shape."""
         raise NotImplementedError
 
+    def patch_logits(self, tokens: Tensor) -> Tensor:
+        """Read logits from each token of the tap "patches", if the head does. (B, N, C) -> (B, N, num_classes)."""
+        raise NotImplementedError
+
     def forward_features(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 

@@ -72,6 +72,11 @@ class Geometry:
         query, keys = torch.zeros(1, 1, dtype=torch.long), torch.arange(start, grid.tokens)[None]
         return cls(query, keys, Grid(1, 0, 0), grid)
 
+    @classmethod
+    def first_query(cls, grid: Grid) -> "Geometry":
+        """The first token reads every token, itself included; the others are no queries."""
+        return cls(torch.zeros(1, 1, dtype=torch.long), torch.arange(grid.tokens)[None], grid, grid)
+
     @property
     def seats(self) -> Tensor:
         """In how many slots each token is a query. (Nq,)."""

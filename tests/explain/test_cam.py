@@ -7,7 +7,8 @@ import torch.nn.functional as F
 
 import explain
 from explain.cam import FORMULAS, eigen_cam
-from tests.models import build, noise
+from tests.models import build, light, noise
+from tools.fill import noise_image
 
 GENERATOR = torch.Generator().manual_seed(5)
 A, G = torch.randn(2, 2, 6, 4, 5, generator=GENERATOR, dtype=torch.float64)  # (B, C, h, w) each
@@ -99,6 +100,18 @@ def test_an_exception_from_progress_ends_score_cam():
 
     with pytest.raises(KeyboardInterrupt):
         explain.explain(build("resnet32_cifar"), noise("resnet32_cifar"), "score_cam", progress=stop)
+
+
+def test_half_of_the_best_patchs_logit_is_the_rest_of_the_answer():
+    made = light("volo_d1_224")
+    model, x = made.build(), noise_image(1, made.height, made.width)
+    found = explain.explain(model, x, "patch_logits", target=7, contrast=3).raw
+    seven, three = (explain.explain(model, x, "patch_logits", target=t).raw for t in (7, 3))
+    torch.testing.assert_close(found, seven - three)
+    with torch.inference_mode():
+        by_token = model.head(model.forward_features(x)[:, 0])[0, 7]
+        torch.testing.assert_close(by_token + seven.max() / 2, model(x)[0, 7], rtol=1e-9, atol=1e-9)
+    assert seven.shape == (1, made.height // 16, made.width // 16)
 
 
 @pytest.mark.oracle

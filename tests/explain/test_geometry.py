@@ -27,10 +27,10 @@ class Products(TorchFunctionMode):
 
 
 def scatter(x: Tensor, index: Tensor, tokens: int) -> Tensor:
-    """Move slots (W, heads, slots, d) to the tokens that they hold. -> (heads, tokens, d)."""
-    out = x.new_zeros(x.shape[1], tokens + 1, x.shape[3])
-    out[:, torch.where(index < 0, tokens, index)] = x.movedim(1, 0)
-    return out[:, :tokens]
+    """Move slots (W, heads, slots, d) to the tokens that they hold, averaged over windows. -> (heads, tokens, d)."""
+    target = torch.where(index < 0, tokens, index).flatten()
+    out = x.new_zeros(x.shape[1], tokens + 1, x.shape[3]).index_add(1, target, x.movedim(1, 0).flatten(1, 2))
+    return (out / torch.bincount(target, minlength=tokens + 1).clamp(min=1)[:, None])[:, :tokens]
 
 
 def light_that_attends() -> list[str]:

@@ -19,7 +19,7 @@ from zoo.base import Backbone
 from zoo.families import vit
 from zoo.layers.adapt import Layout
 from zoo.layers.drop import drop_path_rates
-from zoo.layers.embed import position_table, resize_positions
+from zoo.layers.embed import position_table, resize_position_map
 from zoo.layers.head import classifier
 from zoo.layers.norm import LayerNorm
 from zoo.probe import Grid, tap
@@ -97,7 +97,6 @@ class PiT(Backbone):
         first, last = (cfg.head_dim * cfg.num_heads[i] for i in (0, -1))
         self.num_features, self.num_classes = last, cfg.num_classes
         side = (cfg.img_size - cfg.patch) // (cfg.patch // 2) + 1
-        self.table_grid = side, side
         self.patch_embed = OverlappingPatches(cfg.patch, first)
         self.pos_embed = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, first, side, side), std=0.02))
         self.cls_token = position_table(self.read_tokens, first)
@@ -119,8 +118,7 @@ class PiT(Backbone):
     def forward_features(self, x: Tensor) -> Tensor:
         x = self.patch_embed(x)
         grid = Grid(self.read_tokens, *x.shape[2:])
-        positions = resize_positions(self.pos_embed.flatten(2).transpose(1, 2), self.table_grid, grid.shape)
-        x = x.flatten(2).transpose(1, 2) + positions
+        x = (x + resize_position_map(self.pos_embed, grid.shape)).flatten(2).transpose(1, 2)
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1)
         for i, stage in enumerate(self.transformers, 1):
             x, grid = stage(x, grid, last=i == len(self.transformers))

@@ -25,7 +25,7 @@ from zoo.layers.head import ClassifierHead
 from zoo.layers.mlp import Mlp
 from zoo.layers.norm import LayerNorm
 from zoo.layers.relative_position import offsets, relative_bias, table_side
-from zoo.layers.windows import Windows, windows
+from zoo.layers.windows import windows
 from zoo.probe import attention, tap
 from zoo.registry import register
 
@@ -55,18 +55,13 @@ class WindowAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def bias(self, into: Windows, batch: int) -> Tensor:
-        """What is added to the scores. -> (1 or batch * n, heads, h * w, h * w)."""
-        offset = offsets(*into.size, into.index.device)
-        bias = relative_bias(self.relative_position_bias_table, self.side, into.size, offset)
-        return bias[None] if into.mask is None else (bias + into.mask.to(bias.dtype)).repeat(batch, 1, 1, 1)
-
     def forward(self, x: Tensor) -> Tensor:
         batch, height, width, _ = x.shape
-        into = windows(height, width, self.side, self.shifted, x.device)
+        into = windows(height, width, (self.side, self.side), self.shifted, x.device)
         qkv = self.qkv(into.cut(x)).unflatten(2, (3, self.num_heads, -1))  # (B * n, h * w, 3, heads, d)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        x = attention(q, k, v, layer=self, geometry=into.geometry, bias=self.bias(into, batch))
+        bias = relative_bias(self.relative_position_bias_table, self.side, into.size, offsets(*into.size, x.device))
+        x = attention(q, k, v, layer=self, geometry=into.geometry, bias=into.masked(bias, batch))
         return self.proj(into.merge(x.transpose(1, 2).flatten(2)))
 
 
@@ -86,8 +81,15 @@ class Block(nn.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
+def merge(x: Tensor) -> Tensor:
+    """Put the channels of each 2x2 tokens together; an odd grid is padded. (B, H, W, C) -> (B, H/2, W/2, 4 * C)."""
+    x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
+    x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # (B, H/2, 2, W/2, 2, C)
+    return x.permute(0, 1, 3, 4, 2, 5).flatten(3)
+
+
 class PatchMerging(nn.Module):
-    """Merge each 2x2 tokens into one; an odd grid is padded. (B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 * C)."""
+    """Merge each 2x2 tokens into one. (B, H, W, C) -> (B, H/2, W/2, 2 * C), rounded up."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -95,9 +97,7 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
-        x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # (B, H/2, 2, W/2, 2, C)
-        return self.reduction(self.norm(x.permute(0, 1, 3, 4, 2, 5).flatten(3)))
+        return self.reduction(self.norm(merge(x)))
 
 
 class Stage(nn.Module):

@@ -1,6 +1,5 @@
 """Class attention: only the class token is a query (Touvron et al. 2021, CaiT, arXiv:2103.17239, section 3)."""
 
-import torch
 from torch import Tensor, nn
 
 from zoo.probe import Geometry, Grid, attention
@@ -20,10 +19,5 @@ class ClassAttention(nn.Module):
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         q, k, v = self.q(x[:, :1]), self.k(x), self.v(x)
         q, k, v = (t.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for t in (q, k, v))  # (B, h, 1 or N, d)
-
-        def geometry() -> Geometry:
-            first, every = torch.zeros(1, 1, dtype=torch.long), torch.arange(grid.tokens)[None]
-            return Geometry(first, every, grid, grid)
-
-        x = attention(q, k, v, layer=self, geometry=geometry)
+        x = attention(q, k, v, layer=self, geometry=lambda: Geometry.first_query(grid))
         return self.proj(x.transpose(1, 2).flatten(2))

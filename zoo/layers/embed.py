@@ -73,9 +73,15 @@ def resize_positions(table: Tensor, old: tuple[int, int], new: tuple[int, int], 
     """
     if old == new:
         return table
-    grid = table[:, prefix:].float().transpose(1, 2).unflatten(2, old)  # (1, C, H, W)
-    grid = F.interpolate(grid, new, mode="bicubic", antialias=True)
-    return torch.cat([table[:, :prefix], grid.flatten(2).transpose(1, 2).to(table.dtype)], 1)
+    grid = resize_position_map(table[:, prefix:].transpose(1, 2).unflatten(2, old), new)
+    return torch.cat([table[:, :prefix], grid.flatten(2).transpose(1, 2)], 1)
+
+
+def resize_position_map(table: Tensor, new: tuple[int, int]) -> Tensor:
+    """Resize positions as above where they are learned as a map. (1, C, H, W) -> (1, C, H', W')."""
+    if table.shape[2:] == new:
+        return table
+    return F.interpolate(table.float(), new, mode="bicubic", antialias=True).to(table.dtype)
 
 
 def resize_kernel(kernel: Tensor, patch: int) -> Tensor:

@@ -82,8 +82,8 @@ class GroupNorm(nn.GroupNorm):
 class LayerNormAct2d(LayerNorm2d):
     """LayerNorm2d, then the activation. (B, C, H, W) -> (B, C, H, W)."""
 
-    def __init__(self, dim: int, act: Act = nn.Identity):
-        super().__init__(dim, eps=1e-5)
+    def __init__(self, dim: int, act: Act = nn.Identity, eps: float = 1e-5):
+        super().__init__(dim, eps)
         self.act = act()
 
     def forward(self, input: Tensor) -> Tensor:

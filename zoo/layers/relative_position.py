@@ -38,6 +38,11 @@ def relative_bias(table: Tensor, side: int, size: tuple[int, int], offset: Tenso
     """
     if size != (side, side):
         table = resize_table(table, side, size)
+    return by_pair(table, offset)
+
+
+def by_pair(table: Tensor, offset: Tensor) -> Tensor:
+    """Read the row of every query and key, whose numbers `offsets` gives. (rows, heads) -> (heads, N, N)."""
     # Several times as fast as table[offset] with the heads moved to the front.
     return table.t().contiguous().index_select(1, offset.flatten()).unflatten(1, offset.shape)
 
@@ -99,7 +104,7 @@ def _spread(height: int, width: int) -> Tensor:
 def log_offsets(height: int, width: int) -> Tensor:
     """sign(x) ln(1 + |x|) of the offsets x in a window: equation 4 of Swin V2. (2 * height - 1, 2 * width - 1, 2)."""
     spread = _spread(height, width)
-    return spread.sign() * spread.abs().log1p()
+    return spread.sign() * (spread.abs() + 1).log()  # log1p would differ in the last bits from the published models
 
 
 @kept(64)

@@ -16,6 +16,7 @@ from torch import Tensor
 from zoo.layers.kept import kept
 from zoo.probe import Geometry, Grid
 
+Size = tuple[int, int]  # tokens down and across
 MASKED = -100.0  # added to the score of two tokens that are neighbours only because the grid was rolled
 
 
@@ -27,7 +28,7 @@ class Windows:
     """
 
     grid: Grid
-    size: tuple[int, int]  # h, w
+    size: Size  # h, w
     index: Tensor  # (n, h * w): the token in each slot, row by row; -1 is padding
     source: Tensor  # (n * h * w,): the same for a gather; padding is H * W
     slot: Tensor  # (H * W,): the slot of each token
@@ -45,14 +46,18 @@ class Windows:
         x = x.reshape(-1, self.source.numel(), x.shape[2]).index_select(1, self.slot)
         return x.unflatten(1, self.grid.shape)
 
+    def masked(self, bias: Tensor, batch: int) -> Tensor:
+        """What is added to the scores: a bias (heads, h * w, h * w) and the mask. -> (1 or batch * n, heads, ...)."""
+        return bias[None] if self.mask is None else (bias + self.mask.to(bias.dtype)).repeat(batch, 1, 1, 1)
+
     def geometry(self) -> Geometry:
         return Geometry(self.index, self.index, self.grid, self.grid)
 
 
 @kept(32)
-def windows(height: int, width: int, side: int, shifted: bool, device: torch.device) -> Windows:
-    """Cut a grid of height x width tokens into windows of side x side; `shifted` by half a window, cyclically."""
-    h, w = min(height, side), min(width, side)
+def windows(height: int, width: int, size: Size, shifted: bool, device: torch.device) -> Windows:
+    """Cut a grid of height x width tokens into windows of a size; `shifted` by half a window, cyclically."""
+    h, w = min(height, size[0]), min(width, size[1])
     down, right = h // 2 * (shifted and height > h), w // 2 * (shifted and width > w)
     token = torch.arange(height * width, device=device).view(height, width).roll((-down, -right), (0, 1))
     token = F.pad(token, (0, -width % w, 0, -height % h), value=-1)
@@ -65,29 +70,29 @@ def windows(height: int, width: int, side: int, shifted: bool, device: torch.dev
 
 
 @kept(32)
-def tiles(height: int, width: int, side: int, device: torch.device) -> Windows:
-    """Cut a grid of height x width tokens into windows of side x side, also where it is shorter than one."""
-    return _plan(_cut(_padded(height, width, side, device), side, side), height, width, (side, side))
+def tiles(height: int, width: int, size: Size, device: torch.device) -> Windows:
+    """Cut a grid of height x width tokens into windows of a size, also where it is shorter than one."""
+    return _plan(_cut(_padded(height, width, size, device), *size), height, width, size)
 
 
 @kept(32)
-def grid_windows(height: int, width: int, side: int, device: torch.device) -> Windows:
-    """Share a grid among windows of side x side tokens, each token of one as far from the next as the grid allows.
+def grid_windows(height: int, width: int, size: Size, device: torch.device) -> Windows:
+    """Share a grid among windows of a size, each token of one as far from the next as the grid allows.
 
     Tu et al. 2022, MaxViT, arXiv:2204.01697, section 3.1.
     """
-    token = _padded(height, width, side, device)
-    rows, columns = (n // side for n in token.shape)
-    return _plan(_cut(token, rows, columns).T, height, width, (side, side))
+    token = _padded(height, width, size, device)
+    rows, columns = (n // side for n, side in zip(token.shape, size, strict=True))
+    return _plan(_cut(token, rows, columns).T, height, width, size)
 
 
-def _padded(height: int, width: int, side: int, device: torch.device) -> Tensor:
-    """The numbers of the tokens of a grid, with -1 where it is padded. (H, W), multiples of `side`."""
+def _padded(height: int, width: int, size: Size, device: torch.device) -> Tensor:
+    """The numbers of the tokens of a grid, with -1 where it is padded. (H, W), multiples of a window's size."""
     token = torch.arange(height * width, device=device).view(height, width)
-    return F.pad(token, (0, -width % side, 0, -height % side), value=-1)
+    return F.pad(token, (0, -width % size[1], 0, -height % size[0]), value=-1)
 
 
-def _plan(index: Tensor, height: int, width: int, size: tuple[int, int], mask: Tensor | None = None) -> Windows:
+def _plan(index: Tensor, height: int, width: int, size: Size, mask: Tensor | None = None) -> Windows:
     flat = index.flatten()
     filled = (flat >= 0).nonzero()[:, 0]
     source, slot = torch.where(flat < 0, height * width, flat), filled[flat[filled].argsort()]

@@ -7,22 +7,22 @@ from zoo.layers.windows import grid_windows, tiles, windows
 
 CPU = torch.device("cpu")
 CUTS = {
-    "windows": lambda h, w: windows(h, w, 2, False, CPU),
-    "shifted": lambda h, w: windows(h, w, 2, True, CPU),
-    "tiles": lambda h, w: tiles(h, w, 2, CPU),
-    "grid": lambda h, w: grid_windows(h, w, 2, CPU),
+    "windows": lambda h, w: windows(h, w, (2, 2), False, CPU),
+    "shifted": lambda h, w: windows(h, w, (2, 2), True, CPU),
+    "tiles": lambda h, w: tiles(h, w, (2, 2), CPU),
+    "grid": lambda h, w: grid_windows(h, w, (2, 2), CPU),
 }
 
 
 def test_tiles_are_rectangles_padded_below_and_on_the_right():
-    assert tiles(2, 3, 2, CPU).index.tolist() == [[0, 1, 3, 4], [2, -1, 5, -1]]
-    assert tiles(1, 2, 2, CPU).index.tolist() == [[0, 1, -1, -1]]  # windows() would shrink here
-    assert windows(1, 2, 2, False, CPU).index.tolist() == [[0, 1]]
+    assert tiles(2, 3, (2, 2), CPU).index.tolist() == [[0, 1, 3, 4], [2, -1, 5, -1]]
+    assert tiles(1, 2, (2, 2), CPU).index.tolist() == [[0, 1, -1, -1]]  # windows() would shrink here
+    assert windows(1, 2, (2, 2), False, CPU).index.tolist() == [[0, 1]]
 
 
 def test_a_grid_window_takes_one_token_of_each_tile():
     """A grid of 4x6 in 2x2 tiles of 2x3: the first window has the first token of each tile."""
-    found = grid_windows(4, 6, 2, CPU).index
+    found = grid_windows(4, 6, (2, 2), CPU).index
     assert found[0].tolist() == [0, 3, 12, 15]
     assert found[1].tolist() == [1, 4, 13, 16]
     assert found.shape == (6, 4)
