@@ -71,7 +71,7 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        into = tiles(x.shape[1], x.shape[2], self.side, x.device)
+        into = tiles(x.shape[1], x.shape[2], (self.side, self.side), x.device)
         qkv = self.qkv(into.cut(x)).unflatten(2, (3, -1, HEAD_DIM))  # (B * n, side * side, 3, h, d)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         x = attention(q, k, v, layer=self, geometry=into.geometry)

@@ -101,7 +101,7 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, parts: Tensor, x: Tensor, grid: Grid, last: bool) -> tuple[Tensor, Tensor]:
-        inside = tiles(SIDE * grid.height, SIDE * grid.width, SIDE, x.device)
+        inside = tiles(SIDE * grid.height, SIDE * grid.width, (SIDE, SIDE), x.device)
         parts = parts + self.drop_path(self.attn_in(self.norm_in(parts), inside.geometry))
         parts = parts + self.drop_path(self.mlp_in(self.norm_mlp_in(parts)))
         joined = self.norm1_proj(parts if self.legacy else parts.flatten(1)).reshape(len(x), -1, self.proj.in_features)
