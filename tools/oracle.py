@@ -5,6 +5,7 @@ Their weights depend only on keys and shapes.
 
 import contextlib
 import importlib.util
+import warnings
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -102,7 +103,7 @@ def build(name: str, blocks: int | None = None, **overrides: Any) -> nn.Module:
     if name.startswith("faster_vit"):
         return _faster_vit(name, **overrides)
     if not timm.is_model(name):
-        model = get_model(name, **overrides).eval()
+        model: Any = get_model(name, **overrides).eval()
         model.pretrained_cfg = {"input_size": (3, 224, 224)}
         return model
     try:
@@ -110,33 +111,41 @@ def build(name: str, blocks: int | None = None, **overrides: Any) -> nn.Module:
     except TypeError:
         model = _replacing(name, overrides).eval()
     if blocks is not None:
-        stages = next(getattr(model, name) for name in ("blocks", "stages", "network") if hasattr(model, name))
-        for i, stage in enumerate(stages):
-            if hasattr(stage, "blocks"):
-                stage.blocks = stage.blocks[:blocks]
-            elif isinstance(stage, nn.Sequential):
-                stages[i] = stage[:blocks]
+        _shorten(model, blocks)
     return model
+
+
+def _shorten(model: Any, blocks: int) -> None:
+    """Keep so many blocks of each stage, or of the blocks that all scales have in common (CoaT)."""
+    if hasattr(model, "parallel_blocks"):
+        model.parallel_blocks = model.parallel_blocks[:blocks]
+        return
+    stages = next(getattr(model, name) for name in ("blocks", "stages", "network", "levels") if hasattr(model, name))
+    for i, stage in enumerate(stages):
+        inner = next((name for name in ("blocks", "transformer_encoder") if hasattr(stage, name)), None)
+        if inner is not None:
+            setattr(stage, inner, getattr(stage, inner)[:blocks])
+        elif isinstance(stage, nn.Sequential):
+            stages[i] = stage[:blocks]
 
 
 def _faster_vit(name: str, **overrides: Any) -> nn.Module:
     """Build fastervit's model without the buffers that follow from sizes, and with each parameter under one name."""
-    if size := overrides.pop("img_size", None):
-        overrides["resolution"] = [size, overrides.pop("img_width", None) or size]
-        overrides["resolution"] = overrides["resolution"] if "any_res" in name else size
-    with _RatesOnCpu():
-        model = fastervit.create_model(name, **overrides).eval()
+    any_size = name.endswith("any_res")
+    size: Any = overrides.pop("img_size", None)
+    if size and any_size:
+        size = size, overrides.pop("img_width", size)
+    elif any_size:
+        size = 541 if "_2_" in name else 576, 960  # its default, of which it keeps no record
+    with _RatesOnCpu(), warnings.catch_warnings(action="ignore"):
+        model: Any = fastervit.create_model(name, **overrides | ({"resolution": size} if size else {})).eval()
     for module in model.modules():
         derived = {"relative_bias", "relative_coords_table", "relative_position_index"} & module._buffers.keys()
         module._non_persistent_buffers_set |= derived
         if hasattr(module, "to_global_feature"):
             del module.pos_embed
-    if "resolution" not in overrides and name.endswith("any_res"):
-        overrides["resolution"] = (541 if "_2_" in name else 576, 960)
-    if "resolution" in overrides:
-        size = overrides["resolution"]
-        height, width = (size, size) if isinstance(size, int) else size
-        model.pretrained_cfg["input_size"] = (3, height, width)
+    if size:
+        model.pretrained_cfg["input_size"] = (3, *size) if any_size else (3, size, size)
     return model
 
 

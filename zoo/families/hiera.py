@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from zoo import base
 from zoo.base import Backbone
 from zoo.layers.drop import DropPath, drop_path_rates
-from zoo.layers.embed import ConvEmbed, check_patches, position_table, resize_positions
+from zoo.layers.embed import OverlappingEmbed, check_patches, position_table, resize_positions
 from zoo.layers.head import NormMlpHead
 from zoo.layers.init import init_linear
 from zoo.layers.kept import kept
@@ -164,7 +164,7 @@ class Hiera(Backbone):
         super().__init__()
         self.num_features, self.num_classes, self.img_size = cfg.dim * SIDE, cfg.num_classes, cfg.img_size
         self.depths, self.table_side = cfg.depths, cfg.img_size // PATCH
-        self.patch_embed = ConvEmbed(cfg.dim)
+        self.patch_embed = OverlappingEmbed(cfg.dim)
         if cfg.stretched is None:
             self.pos_embed = position_table(self.table_side**2, cfg.dim)
             self.pos_embed_win = None

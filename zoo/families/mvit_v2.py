@@ -24,7 +24,7 @@ from zoo import base
 from zoo.base import Backbone
 from zoo.layers.conv import conv
 from zoo.layers.drop import DropPath, drop_path_rates
-from zoo.layers.embed import ConvEmbed, position_table
+from zoo.layers.embed import OverlappingEmbed, position_table
 from zoo.layers.head import classifier
 from zoo.layers.init import init_linear
 from zoo.layers.kept import kept
@@ -166,7 +166,7 @@ class MViT(Backbone):
         super().__init__()
         self.num_features, self.num_classes = cfg.dim * 2 ** (len(cfg.depths) - 1), cfg.num_classes
         self.img_size, self.readout = cfg.img_size, "token" if cfg.class_token else "norm_mean"
-        self.patch_embed = ConvEmbed(cfg.dim)
+        self.patch_embed = OverlappingEmbed(cfg.dim)
         self.cls_token = position_table(1, cfg.dim) if cfg.class_token else None
         rates = drop_path_rates(cfg.drop_path, cfg.depths)
         self.stages = nn.ModuleList(Stage(i, stage_rates, cfg) for i, stage_rates in enumerate(rates))

@@ -4,7 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.layers.conv import conv
 from zoo.layers.kept import kept
+from zoo.layers.norm import LayerNorm2d
 
 
 class PatchEmbed(nn.Module):
@@ -25,6 +27,21 @@ class PatchEmbed(nn.Module):
 
 
 class ConvEmbed(nn.Module):
+    """Patches, which overlap if the kernel is longer than the stride, and their norm.
+
+    (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up where they overlap.
+    """
+
+    def __init__(self, dim_in: int, dim: int, kernel: int, stride: int):
+        super().__init__()
+        self.proj = conv(dim_in, dim, kernel, stride, bias=True)
+        self.norm = LayerNorm2d(dim, eps=1e-5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.proj(x))
+
+
+class OverlappingEmbed(nn.Module):
     """Patches of 4x4 pixels whose kernels overlap. (B, 3, H, W) -> (B, C, H/4, W/4), rounded up."""
 
     def __init__(self, dim: int):

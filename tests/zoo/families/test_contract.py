@@ -20,7 +20,13 @@ ENLARGED = {"hrnet"}  # coarse maps are enlarged before the last convolutions, w
 # Families whose first convolutions are unpadded: their outer cells leave a margin of the image.
 UNPADDED = {"squeezenet", "inception_v3", "inception_v4", "inception_resnet_v2", "xception", "nasnet", "pnasnet"}
 # Why layers of a family or of a variant have no packed kernel.
-UNPACKED = {"condconv": {MOVING}, "eca_resnet": {OTHER}, "eca_botnext26ts_256": {OTHER}, "eca_nfnet_l0": {OTHER}}
+UNPACKED = {
+    "condconv": {MOVING},
+    "eca_resnet": {OTHER},
+    "eca_botnext26ts_256": {OTHER},
+    "eca_nfnet_l0": {OTHER},
+    "coat_tiny": {OTHER},
+}
 # Weights that make only what the head does not read: of the last block's queries, it reads the class token's alone.
 UNREAD = {"mvitv2_small_cls": [f"stages.3.blocks.1.attn.{key}" for key in ("rel_pos_h", "rel_pos_w", "pool_q.weight")]}
 
