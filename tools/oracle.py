@@ -39,6 +39,7 @@ _declare_missing_ops()
 
 import timm  # noqa: E402 (it can only be imported after the declaration)
 from timm.layers import evo_norm, filter_response_norm  # noqa: E402
+from timm.models.efficientvit_mit import LiteMLA  # noqa: E402
 from torchvision.models import get_model  # noqa: E402
 
 
@@ -59,6 +60,7 @@ def _exact(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 evo_norm.group_std = _exact(evo_norm.group_std)
 filter_response_norm.inv_instance_rms = _exact(filter_response_norm.inv_instance_rms)
+LiteMLA._attn = _exact(LiteMLA._attn)
 
 # What timm sets only for the weights that it downloads, and the zoo always.
 WITH_WEIGHTS = {"fbnetc_100": {"bn_eps": 1e-3}}
