@@ -120,7 +120,13 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 def _slid(cells: Cells, x: Tensor, out: Tensor, *windows: tuple[int, int]) -> Cells:
-    """`windows`: kernel, stride, padding and, perhaps, dilation, down and across each."""
+    """`windows`: kernel, stride, padding and, perhaps, dilation, down and across each.
+
+    What is centred and keeps the size moves nothing, even if x is a batch of small windows cut from the grid.
+    """
+    kernel, stride, padding, dilation = (*windows, (1, 1))[:4]
+    if all(stride[i] == 1 and dilation[i] * (kernel[i] - 1) == 2 * padding[i] for i in (0, 1)):
+        return cells
     axes, sides = cells.regrid((x.shape[-2], x.shape[-1])), (out.shape[-2], out.shape[-1])
     return Cells(*(axes[i].slide(sides[i], *(window[i] for window in windows)) for i in (0, 1)))
 
