@@ -27,9 +27,10 @@ class Products(TorchFunctionMode):
 
 
 def scatter(x: Tensor, index: Tensor, tokens: int) -> Tensor:
-    """Move slots (W, heads, slots, d) to the tokens that they hold. -> (heads, tokens, d)."""
+    """Move slots (W, heads, slots, d) to the tokens that they hold, each to all of its m. -> (heads, tokens, d)."""
     out = x.new_zeros(x.shape[1], tokens + 1, x.shape[3])
-    out[:, torch.where(index < 0, tokens, index)] = x.movedim(1, 0)
+    x = x.movedim(1, 0) if index.ndim == 2 else x.movedim(1, 0)[..., None, :]
+    out[:, torch.where(index < 0, tokens, index)] = x
     return out[:, :tokens]
 
 
