@@ -117,7 +117,7 @@ def explain_rollout(model: Backbone, x: Tensor) -> Explanation:
         if (
             rows - 1
         ).abs().max() > 1e-3 or weights.min() < 0:  # not the output of a softmax: heads were mixed or subtracted
-            unlike, weights = True, weights.abs() / rows
+            unlike, weights = True, weights.abs() / rows.clamp(min=torch.finfo(rows.dtype).tiny)  # a row may be zero
         return weights.mean(1, keepdim=True).cpu()
 
     with torch.inference_mode(), probe(model, x, attention=head_mean) as seen:

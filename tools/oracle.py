@@ -44,6 +44,7 @@ import fastervit  # noqa: E402 (it can only be imported after the declaration)
 import timm  # noqa: E402
 from fastervit.models import faster_vit, faster_vit_any_res  # noqa: E402
 from timm.layers import evo_norm, filter_response_norm  # noqa: E402
+from timm.models.efficientvit_mit import LiteMLA  # noqa: E402
 from torchvision.models import get_model  # noqa: E402
 
 
@@ -74,6 +75,7 @@ evo_norm.group_std = _exact(evo_norm.group_std)
 for module in (faster_vit, faster_vit_any_res):
     module.HAT.forward = _exact(module.HAT.forward)
 filter_response_norm.inv_instance_rms = _exact(filter_response_norm.inv_instance_rms)
+LiteMLA._attn = _exact(LiteMLA._attn)
 
 # What timm sets only for the weights that it downloads, and the zoo always.
 WITH_WEIGHTS = {"fbnetc_100": {"bn_eps": 1e-3}}

@@ -46,6 +46,11 @@ class Axis(NamedTuple):
         block = -(-size // self.size)
         return Axis(size, self.start - self.step * (1 - 1 / block) / 2, self.step / block)
 
+    def merges(self, size: int) -> bool:
+        """Whether blocks, the last perhaps padded, make `size` cells."""
+        block = -(-self.size // size)
+        return -(-self.size // block) == size
+
     def every(self, step: int, first: int = 0) -> "Axis":
         """The cells that remain if every `step`-th is kept, from `first` on."""
         return Axis(-(-(self.size - first) // step), self.start + self.step * first, self.step * step)
@@ -124,7 +129,14 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 def _slid(cells: Cells, x: Tensor, out: Tensor, *windows: tuple[int, int]) -> Cells:
-    """`windows`: kernel, stride, padding and, perhaps, dilation, down and across each."""
+    """`windows`: kernel, stride, padding and, perhaps, dilation, down and across each.
+
+    If x is no merged grid, it is a batch of small windows cut from it: what is centred there moves nothing.
+    """
+    kernel, stride, padding, dilation = (*windows, (1, 1))[:4]
+    centred = all(stride[i] == 1 and dilation[i] * (kernel[i] - 1) == 2 * padding[i] for i in (0, 1))
+    if centred and not (cells.down.merges(x.shape[-2]) and cells.across.merges(x.shape[-1])):
+        return cells
     axes, sides = cells.regrid((x.shape[-2], x.shape[-1])), (out.shape[-2], out.shape[-1])
     return Cells(*(axes[i].slide(sides[i], *(window[i] for window in windows)) for i in (0, 1)))
 

@@ -350,7 +350,9 @@ def attention(
     def plain() -> Tensor:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
 
-    fast = fused or (plain if mix_pre is None and mix_post is None else None)
+    # For values wider than keys PyTorch has no kernel on a CPU, and its detour takes twice as long as the weights.
+    kernel = q.shape[-1] == v.shape[-1] and mix_pre is None and mix_post is None
+    fast = fused or (plain if kernel else None)
     return attend(weights, v, layer=layer, geometry=geometry, fast=fast)
 
 

@@ -27,9 +27,15 @@ class Products(TorchFunctionMode):
 
 
 def scatter(x: Tensor, index: Tensor, tokens: int) -> Tensor:
-    """Move slots (W, heads, slots, d) to the tokens that they hold, averaged over windows. -> (heads, tokens, d)."""
+    """Move slots (W, heads, slots, d) to the tokens that they hold, averaged over windows. -> (heads, tokens, d).
+
+    A slot that stands for m tokens goes to each of them.
+    """
+    x = x.movedim(1, 0)
+    if index.ndim == 3:
+        x = x[..., None, :].expand(*x.shape[:3], index.shape[2], -1)
     target = torch.where(index < 0, tokens, index).flatten()
-    out = x.new_zeros(x.shape[1], tokens + 1, x.shape[3]).index_add(1, target, x.movedim(1, 0).flatten(1, 2))
+    out = x.new_zeros(len(x), tokens + 1, x.shape[-1]).index_add(1, target, x.flatten(1, -2))
     return (out / torch.bincount(target, minlength=tokens + 1).clamp(min=1)[:, None])[:, :tokens]
 
 

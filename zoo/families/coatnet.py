@@ -12,7 +12,7 @@ before the authors' code was known; `rmlp`: position biases are read off the off
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -72,9 +72,9 @@ class MbConv:
 class ConvNext:
     """The settings of ConvNeXt's block."""
 
-    act: Act = nn.GELU
-    make_conv: Callable[..., nn.Module] = conv
     layer_scale: float = 1e-6  # initial gamma
+    act: ClassVar[Act] = nn.GELU
+    make_conv: ClassVar[Callable[..., nn.Module]] = staticmethod(conv)
 
     def norm(self, dim: int, act: Act | None = None) -> nn.Module:
         return LayerNormAct2d(dim, act or self.act, eps=1e-6)

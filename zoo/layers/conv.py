@@ -23,6 +23,21 @@ def conv_relu(dim_in: int, dim: int, kernel: int, stride: int = 1, bias: bool = 
     return nn.Sequential(conv(dim_in, dim, kernel, stride, bias=bias), nn.BatchNorm2d(dim), nn.ReLU(inplace=True))
 
 
+def halvings(
+    make: Callable[[int, int, int, int], nn.Module], dim: int, steps: int, act: Act, name: str = "act"
+) -> nn.Sequential:
+    """Make 3x3 convs of stride 2, each with twice the channels of the one before, and activations between them.
+
+    (B, 3, H, W) -> (B, dim, H/2**steps, W/2**steps), rounded up. `make` takes dim_in, dim, kernel and stride.
+    """
+    layers, dims = nn.Sequential(), (3, *(dim >> i for i in reversed(range(steps))))
+    for i in range(1, steps + 1):
+        layers.add_module(f"conv{i}", make(dims[i - 1], dims[i], 3, 2))
+        if i < steps:
+            layers.add_module(f"{name}{i}", act())
+    return layers
+
+
 def pad_same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
     """Pad until the last window of a convolution is complete; if the number is odd, more goes below and right.
 

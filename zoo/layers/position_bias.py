@@ -14,7 +14,7 @@ from zoo.layers.relative_position import by_pair, log_offsets, offsets, relative
 
 
 class TableBias(nn.Module):
-    """A rectangle of (h, w) tokens -> (num_heads, h * w, h * w); `side`: of the square that the table is for."""
+    """The biases of a rectangle of (h, w) tokens; `side`: of the square that the table is for. -> (num_heads, N, N)."""
 
     def __init__(self, side: int, num_heads: int):
         super().__init__()
@@ -28,7 +28,7 @@ class TableBias(nn.Module):
 
 
 class TfTableBias(nn.Module):
-    """A rectangle of (h, w) tokens -> (num_heads, h * w, h * w), as above."""
+    """The biases of a rectangle of (h, w) tokens, as above. -> (num_heads, N, N)."""
 
     def __init__(self, side: int, num_heads: int):
         super().__init__()
@@ -42,7 +42,7 @@ class TfTableBias(nn.Module):
 
 
 class NetBias(nn.Module):
-    """A rectangle of (h, w) tokens -> (num_heads, h * w, h * w); a net serves any rectangle, so `side` is not used."""
+    """The biases of a rectangle of (h, w) tokens. -> (num_heads, N, N). The net serves any, so `side` is not used."""
 
     def __init__(self, side: int, num_heads: int, hidden: int = 512):
         super().__init__()

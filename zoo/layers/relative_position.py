@@ -61,6 +61,23 @@ def resize_table(table: Tensor, side: int, size: tuple[int, int]) -> Tensor:
     return torch.cat([grid.flatten(0, 1), rest])
 
 
+@kept(32)
+def distances(height: int, width: int, device: torch.device, stride: int = 1) -> Tensor:
+    """How many rows and columns each key is away from each query: rows * width + columns. (Q, N).
+
+    Only every `stride`-th row and column of the grid has queries. LeViT's tables (Graham et al. 2021, arXiv:2104.01136)
+    have a bias for every such distance, whatever its direction.
+    """
+    rows, columns = (torch.arange(n, device=device) for n in (height, width))
+    down, across = ((n[::stride, None] - n).abs() for n in (rows, columns))
+    return (down[:, None, :, None] * width + across[:, None]).flatten(2).flatten(0, 1)
+
+
+def distance_bias(table: Tensor, distance: Tensor) -> Tensor:
+    """Read the bias of every query and key: `distance` (Q, N) is that of `distances`. (heads, N) -> (heads, Q, N)."""
+    return table.index_select(1, distance.flatten()).unflatten(1, distance.shape)
+
+
 def table_side(table: Tensor, class_token: bool = False) -> int:
     """Side of the square grid that a table (rows, heads) is for; a ValueError if there is none."""
     rows = len(table) - 3 * class_token

@@ -127,3 +127,10 @@ def with_weights(conv: nn.Conv2d, kernel: Tensor, bias: Tensor) -> nn.Conv2d:
     made = deepcopy(conv)
     made.weight, made.bias = (nn.Parameter(t.detach(), conv.weight.requires_grad) for t in (kernel, bias))
     return made
+
+
+def linear(weight: Tensor, bias: Tensor, trained: bool) -> nn.Linear:
+    """Make a linear layer of these weights. (..., dim_in) -> (..., dim)."""
+    made = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    made.weight, made.bias = (nn.Parameter(t.detach(), trained) for t in (weight, bias))
+    return made
