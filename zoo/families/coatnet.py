@@ -106,8 +106,8 @@ class Config(base.Config):
     depths: tuple[int, ...]  # blocks in each stage
     stem: tuple[int, int]  # channels of the first two convs
     kinds: tuple[tuple[Kind, ...], ...]  # of the first blocks of each stage; the last is that of all others
-    conv: MbConv | ConvNext = MbConv()
-    attend: Transformer = Transformer()
+    conv: MbConv | ConvNext = MbConv()  # the settings of conv blocks
+    attend: Transformer = Transformer()  # of transformers
     hidden: bool = False  # a hidden layer before the last
     stem_bias: bool = False  # of the first convs
     img_size: int = field(default=224, kw_only=True)  # side of the image that position biases are for, pixels

@@ -96,14 +96,17 @@ class Positions(nn.Module):
 
 
 class Biases(nn.Module):
-    """The biases between the last tokens, which fill a square; all earlier ones have none. -> (num_heads, N, N)."""
+    """What is added to the scores (B, h, N, N): for the last tokens, which fill a square, by offset. -> (h, N, N).
+
+    Earlier tokens have no place, and no bias.
+    """
 
     def __init__(self, num_heads: int):
         super().__init__()
-        self.cpb_mlp = net(num_heads)
+        self.cpb_mlp, self.gate = net(num_heads), nn.Sigmoid()
 
     def forward(self, tokens: int, side: int, like: Tensor) -> Tensor:
-        table = BIAS * self.cpb_mlp(scaled_log_offsets(side, side).to(like)).sigmoid()
+        table = BIAS * self.gate(self.cpb_mlp(scaled_log_offsets(side, side).to(like)))
         others = tokens - side * side
         return F.pad(by_pair(table.flatten(0, 1), offsets(side, side, like.device)), (others, 0, others, 0))
 

@@ -95,6 +95,7 @@ class Attention(CosineAttention):
         self.reference = (trained_window, trained_window) if trained_window else None
         self.logit_scale = nn.Parameter(torch.full((num_heads, 1, 1), math.log(10)))
         self.cpb_mlp = nn.Sequential(nn.Linear(2, 512), nn.ReLU(), nn.Linear(512, num_heads, bias=False))
+        self.gate = nn.Sigmoid()
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.q_bias, self.v_bias = nn.Parameter(torch.zeros(dim)), nn.Parameter(torch.zeros(dim))
 
@@ -102,7 +103,7 @@ class Attention(CosineAttention):
         return F.linear(x, self.qkv.weight, torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias]))
 
     def biases(self, size: Size) -> Tensor:
-        return BIAS * self.cpb_mlp(scaled_log_offsets(*size, self.reference).to(self.q_bias)).sigmoid()
+        return BIAS * self.gate(self.cpb_mlp(scaled_log_offsets(*size, self.reference).to(self.q_bias)))
 
 
 class CrAttention(CosineAttention):

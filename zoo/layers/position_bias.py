@@ -14,7 +14,10 @@ from zoo.layers.relative_position import by_pair, log_offsets, offsets, relative
 
 
 class TableBias(nn.Module):
-    """The biases of a rectangle of (h, w) tokens; `side`: of the square that the table is for. -> (num_heads, N, N)."""
+    """What is added to the scores (B, h, N, N) of a rectangle's tokens. -> (h, N, N).
+
+    `side`: of the square that the table is for.
+    """
 
     def __init__(self, side: int, num_heads: int):
         super().__init__()
@@ -28,7 +31,7 @@ class TableBias(nn.Module):
 
 
 class TfTableBias(nn.Module):
-    """The biases of a rectangle of (h, w) tokens, as above. -> (num_heads, N, N)."""
+    """What is added to the scores (B, h, N, N), as above. -> (h, N, N)."""
 
     def __init__(self, side: int, num_heads: int):
         super().__init__()
@@ -42,7 +45,7 @@ class TfTableBias(nn.Module):
 
 
 class NetBias(nn.Module):
-    """The biases of a rectangle of (h, w) tokens. -> (num_heads, N, N). The net serves any, so `side` is not used."""
+    """What is added to the scores (B, h, N, N). -> (h, N, N). The net serves any rectangle, so `side` is not used."""
 
     def __init__(self, side: int, num_heads: int, hidden: int = 512):
         super().__init__()
