@@ -41,9 +41,20 @@ OTHERS = (  # name, size, crop, mode, interpolation, license, source
     ("squeezenet1_1.tv_in1k", 224, 0.875, "center", "bilinear", "bsd-3-clause", "squeezenet1_1-b8a52dc0"),
 )
 
-FIGURES = {  # top-1 and top-5 on ImageNet at 224 that torchvision publishes
-    "squeezenet1_0.tv_in1k": ("58.092", "80.420"),
-    "squeezenet1_1.tv_in1k": ("58.178", "80.624"),
+FIGURES = {  # top-1 and top-5 that torchvision and FasterViT's authors publish: on ImageNet, then on V2, A and R
+    "faster_vit_0_224.nv_in1k": (224, (82.1, 95.9), (70.9, 90.0), (23.9, 57.6), (45.9, 60.4)),
+    "faster_vit_1_224.nv_in1k": (224, (83.2, 96.5), (72.6, 91.0), (31.2, 63.3), (47.5, 61.9)),
+    "faster_vit_2_224.nv_in1k": (224, (84.2, 96.8), (73.7, 91.6), (38.2, 68.9), (49.6, 63.4)),
+    "faster_vit_3_224.nv_in1k": (224, (84.9, 97.2), (75.0, 92.2), (44.2, 73.0), (51.9, 65.6)),
+    "faster_vit_4_224.nv_in1k": (224, (85.4, 97.3), (75.7, 92.7), (49.0, 75.4), (56.0, 69.6)),
+    "faster_vit_5_224.nv_in1k": (224, (85.6, 97.4), (76.0, 93.0), (52.7, 77.6), (56.9, 70.0)),
+    "faster_vit_6_224.nv_in1k": (224, (85.8, 97.4), (76.1, 93.0), (53.7, 78.4), (57.1, 70.1)),
+    "faster_vit_4_21k_224.nv_in21k_ft_in1k": (224, (86.6, 97.8)),
+    "faster_vit_4_21k_384.nv_in21k_ft_in1k": (384, (87.6, 98.3)),
+    "faster_vit_4_21k_512.nv_in21k_ft_in1k": (512, (87.8, 98.4)),
+    "faster_vit_4_21k_768.nv_in21k_ft_in1k": (768, (87.9, 98.5)),
+    "squeezenet1_0.tv_in1k": (224, (58.092, 80.420)),
+    "squeezenet1_1.tv_in1k": (224, (58.178, 80.624)),
 }
 
 
@@ -113,14 +124,17 @@ def write(file: Path, columns: Iterable[str], rows: Iterable[dict[str, str]]) ->
 
 
 def figures(file: Path) -> Iterator[dict[str, str]]:
-    """The rows of accuracy.csv for checkpoints with classes, in the order of the catalogue, then torchvision's."""
+    """The rows of accuracy.csv for checkpoints with classes, in the order of the catalogue, then those of FIGURES."""
     with file.open(newline="") as lines:
         found = [r for r in csv.DictReader(lines) if r["checkpoint"] not in UNLABELLED]
     place = {name: i for i, name in enumerate(published())}
     for r in sorted(found, key=lambda r: (place[r["checkpoint"]], int(r["img_size"]))):
         yield {"name": r["checkpoint"], "size": r["img_size"]} | {k: r[k] for k in PAIRS}
-    for name, pair in FIGURES.items():
-        yield {"name": name, "size": "224"} | dict(zip(PAIRS, pair, strict=False))
+    for name, (size, *pairs) in FIGURES.items():
+        row = {"name": name, "size": str(size)}
+        for images, pair in zip(("imagenet", "v2", "a", "r"), pairs, strict=False):
+            row |= {f"{images}_top{k}": f"{value:.3f}" for k, value in zip((1, 5), pair, strict=True)}
+        yield row
 
 
 def main(accuracy: list[str]) -> None:

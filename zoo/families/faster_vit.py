@@ -30,6 +30,7 @@ from zoo.layers.kept import kept
 from zoo.layers.mlp import Mlp
 from zoo.layers.norm import LayerNorm, LayerNorm2d
 from zoo.layers.relative_position import by_pair, offsets, scaled_log_offsets
+from zoo.layers.scale import gamma, scaled
 from zoo.layers.windows import tiles
 from zoo.probe import Geometry, Grid, attention, tap
 from zoo.registry import register
@@ -128,16 +129,6 @@ class Attention(nn.Module):
         bias = self.pos_emb_funct(x.shape[1], side, x)[None]
         y = attention(q, k, v, layer=self, geometry=lambda: Geometry(index, index, grid, grid), bias=bias)
         return self.proj(y.transpose(1, 2).flatten(2))
-
-
-def gamma(dim: int, start: float | None) -> nn.Parameter | None:
-    """Draw the factors of a branch's channels, if it has any. (dim,)."""
-    return None if start is None else nn.Parameter(torch.full((dim,), start))
-
-
-def scaled(x: Tensor, factors: Tensor | None) -> Tensor:
-    """(B, N, C) -> (B, N, C)."""
-    return x if factors is None else x * factors
 
 
 class Mixing(nn.Module):

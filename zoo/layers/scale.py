@@ -25,3 +25,13 @@ class LayerScale2d(LayerScale):
 def layer_scale(dim: int, start: float | None) -> nn.Module:
     """LayerScale that starts at `start`, or the identity if that is None."""
     return nn.Identity() if start is None else LayerScale(dim, start)
+
+
+def gamma(dim: int, start: float | None) -> nn.Parameter | None:
+    """The factors alone, for a block that holds them itself; None if there are none. (dim,)."""
+    return None if start is None else nn.Parameter(torch.full((dim,), start))
+
+
+def scaled(x: Tensor, factors: Tensor | None) -> Tensor:
+    """Multiply by the factors, if there are any. (B, ..., C) -> (B, ..., C)."""
+    return x if factors is None else x * factors

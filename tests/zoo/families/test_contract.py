@@ -216,8 +216,12 @@ def shown(name: str) -> tuple[zoo.Backbone, Tensor, dict[str, explain.Availabili
     return model, image(made).float(), {offer.method.key: offer for offer in explain.available(model)}
 
 
-# Score-CAM takes a forward pass for each channel: one variant a family is enough.
-JOBS = [(n, m) for n in NAMES for m in explain.METHODS if m != "score_cam" or n == lightest_first(source(n).stem)[0]]
+def tries(name: str, method: str) -> bool:
+    """Methods of many forward passes are tried on one variant of a family."""
+    return not explain.METHODS[method].slow or name == lightest_first(source(name).stem)[0]
+
+
+JOBS = [(name, method) for name in NAMES for method in explain.METHODS if tries(name, method)]
 
 
 @pytest.mark.parametrize(
