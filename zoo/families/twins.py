@@ -15,18 +15,19 @@ from torch import Tensor, nn
 
 from zoo import base
 from zoo.base import MeanReadout
+from zoo.families.pvt_v2 import REDUCTIONS, ReducedAttention
 from zoo.layers.conv import conv
 from zoo.layers.drop import DropPath, drop_path_rates
+from zoo.layers.embed import ConvEmbed
 from zoo.layers.head import classifier
 from zoo.layers.init import init_linear, init_mobile
 from zoo.layers.mlp import Mlp
 from zoo.layers.norm import LayerNorm, LayerNorm2d
 from zoo.layers.windows import tiles
-from zoo.probe import Geometry, Grid, attention, tap
+from zoo.probe import Grid, attention, tap
 from zoo.registry import register
 
 PATCHES = 4, 2, 2, 2  # side of what becomes one cell at the start of each stage: pixels, then cells
-REDUCTIONS = 8, 4, 2, 1  # side of the patches that become keys in each stage, in cells
 WINDOW = 7, 7  # cells down and across
 
 
@@ -58,30 +59,6 @@ class LocalAttention(nn.Module):
         return self.proj(into.merge(x.transpose(1, 2).flatten(2)).flatten(1, 2))
 
 
-class ReducedAttention(nn.Module):
-    """Every token of a grid reads a coarser one. (B, N, C) -> (B, N, C)."""
-
-    def __init__(self, dim: int, num_heads: int, reduction: int):
-        super().__init__()
-        self.num_heads, self.reduces = num_heads, reduction > 1
-        self.q = nn.Linear(dim, dim)
-        self.kv = nn.Linear(dim, 2 * dim)
-        self.proj = nn.Linear(dim, dim)
-        if self.reduces:
-            self.sr = nn.Conv2d(dim, dim, reduction, reduction)
-            self.norm = LayerNorm(dim, eps=1e-5)
-
-    def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        q, keys = self.q(x).unflatten(2, (self.num_heads, -1)).transpose(1, 2), grid  # (B, h, N, d)
-        if self.reduces:
-            x = self.sr(x.transpose(1, 2).unflatten(2, grid.shape))
-            keys = Grid(0, *x.shape[2:])
-            x = self.norm(x.flatten(2).transpose(1, 2))
-        k, v = self.kv(x).unflatten(2, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (B, h, K, d) each
-        x = attention(q, k, v, layer=self, geometry=lambda: Geometry.across(grid, keys))
-        return self.proj(x.transpose(1, 2).flatten(2))
-
-
 class Block(nn.Module):
     """(B, N, C) -> (B, N, C)."""
 
@@ -89,7 +66,7 @@ class Block(nn.Module):
         super().__init__()
         dim, heads = cfg.dims[i], cfg.num_heads[i]
         self.norm1 = LayerNorm(dim)
-        self.attn = LocalAttention(dim, heads) if local else ReducedAttention(dim, heads, REDUCTIONS[i])
+        self.attn = LocalAttention(dim, heads) if local else ReducedAttention(dim, heads, REDUCTIONS[i], pooled=False)
         self.norm2 = LayerNorm(dim)
         self.mlp = Mlp(dim, cfg.mlp_ratios[i] * dim)
         self.drop_path = DropPath(drop_path)
@@ -97,18 +74,6 @@ class Block(nn.Module):
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x), grid))
         return x + self.drop_path(self.mlp(self.norm2(x)))
-
-
-class Patches(nn.Module):
-    """Project each patch and normalise it. (B, dim_in, H, W) -> (B, dim, H/patch, W/patch), rounded down."""
-
-    def __init__(self, dim_in: int, dim: int, patch: int):
-        super().__init__()
-        self.proj = nn.Conv2d(dim_in, dim, patch, patch)
-        self.norm = LayerNorm2d(dim, eps=1e-5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.proj(x))
 
 
 class Positions(nn.Module):
@@ -133,7 +98,7 @@ class Twins(MeanReadout):
         super().__init__()
         self.num_features, self.num_classes = cfg.dims[-1], cfg.num_classes
         rates = drop_path_rates(cfg.drop_path, cfg.depths)
-        self.patch_embeds = nn.ModuleList(map(Patches, (3, *cfg.dims), cfg.dims, PATCHES))
+        self.patch_embeds = nn.ModuleList(map(ConvEmbed, (3, *cfg.dims), cfg.dims, PATCHES, PATCHES))
         self.blocks = nn.ModuleList(
             nn.ModuleList(Block(i, cfg.local and j % 2 == 0, rate, cfg) for j, rate in enumerate(stage_rates))
             for i, stage_rates in enumerate(rates)
