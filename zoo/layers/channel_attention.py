@@ -19,12 +19,12 @@ class SqueezeExcite(nn.Module):
     (B, dim, H, W) -> (B, dim, H, W). `hidden` is a sixteenth of `dim`, to the nearest multiple of 8, unless given.
     """
 
-    def __init__(self, dim: int, hidden: int | None = None, act: Act = nn.ReLU):
+    def __init__(self, dim: int, hidden: int | None = None, act: Act = nn.ReLU, bias: bool = True):
         super().__init__()
         hidden = hidden or max(8, (dim + 64) // 128 * 8)
-        self.fc1 = nn.Conv2d(dim, hidden, 1)
+        self.fc1 = nn.Conv2d(dim, hidden, 1, bias=bias)
         self.act = act()
-        self.fc2 = nn.Conv2d(hidden, dim, 1)
+        self.fc2 = nn.Conv2d(hidden, dim, 1, bias=bias)
         self.gate = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
