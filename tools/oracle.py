@@ -40,9 +40,10 @@ def _declare_missing_ops() -> None:
 
 _declare_missing_ops()
 
-import fastervit  # noqa: E402 (it can only be imported after the declaration)
+with warnings.catch_warnings(action="ignore"):  # it imports from places that timm has left
+    import fastervit  # (both can only be imported after the declaration)
+    from fastervit.models import faster_vit, faster_vit_any_res
 import timm  # noqa: E402
-from fastervit.models import faster_vit, faster_vit_any_res  # noqa: E402
 from timm.layers import evo_norm, filter_response_norm  # noqa: E402
 from timm.models.efficientvit_mit import LiteMLA  # noqa: E402
 from torchvision.models import get_model  # noqa: E402

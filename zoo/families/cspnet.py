@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from zoo import base
 from zoo.base import CHANNEL_GATES, CONVOLUTIONS, Backbone
-from zoo.layers.channel_attention import SqueezeExcite
+from zoo.layers.channel_attention import SqueezeExcite, gates_of
 from zoo.layers.conv import ConvNorm
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import ClassifierHead
@@ -177,11 +177,6 @@ def _init(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def quarter(dim: int, act: Act) -> SqueezeExcite:
-    """Gates with a quarter of the channels inside, to the nearest multiple of 8."""
-    return SqueezeExcite(dim, (dim + 16) // 32 * 8, act)
-
-
 def cs3(depths: tuple[int, ...], width: float) -> Config:
     """`width` times the channels of size l."""
     dims = tuple(int(width * dim) for dim in (32, 64, 128, 256, 512, 1024))
@@ -222,10 +217,10 @@ VARIANTS = {
     "cs3darknet_focus_m": focus(M),
     "cs3darknet_focus_l": focus(L),
     "cs3darknet_focus_x": focus(X),
-    "cs3sedarknet_l": replace(L, attention=quarter),
+    "cs3sedarknet_l": replace(L, attention=gates_of(1 / 4)),
     "cs3sedarknet_x": replace(X, attention=SqueezeExcite),
     "cs3sedarknet_xdw": replace(XDW, attention=SqueezeExcite),
     "cs3edgenet_x": EDGE_X,
-    "cs3se_edgenet_x": replace(EDGE_X, attention=quarter),
+    "cs3se_edgenet_x": replace(EDGE_X, attention=gates_of(1 / 4)),
 }
 register(CSPNet, VARIANTS)

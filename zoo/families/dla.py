@@ -21,6 +21,7 @@ from zoo.base import CONVOLUTIONS, Backbone
 from zoo.layers.adapt import Layout, State
 from zoo.layers.conv import ConvNorm, conv, conv_relu
 from zoo.layers.drop import DropPath, drop_path_rates
+from zoo.layers.head import conv_classifier
 from zoo.layers.init import init_fan_out
 from zoo.layers.pool import check_divisible
 from zoo.probe import tap
@@ -184,7 +185,7 @@ class DLA(Backbone):
             self.add_module(f"level{i + 2}", tree(dim, cfg.dims[i], 2, rates[i], dim if i else 0, cfg))
             dim = cfg.dims[i]
         self.drop = nn.Dropout(cfg.drop)
-        self.fc = nn.Conv2d(dim, cfg.num_classes, 1) if cfg.num_classes else nn.Identity()
+        self.fc = conv_classifier(dim, cfg.num_classes)
         self.num_features, self.num_classes = dim, cfg.num_classes
         self.apply(init_fan_out)
 

@@ -97,7 +97,7 @@ class Cascade(nn.Module):
         grid = Grid(0, *x.shape[2:])
         if grid.shape == (self.side, self.side):
             return self.proj(self.read(x, lambda: Geometry.dense(grid)))
-        into = tiles(*grid.shape, self.side, x.device)
+        into = tiles(*grid.shape, (self.side, self.side), x.device)
         slots = into.cut(x.permute(0, 2, 3, 1)).transpose(1, 2).unflatten(2, into.size)
         x = into.merge(self.read(slots, into.geometry).flatten(2).transpose(1, 2))
         return self.proj(x.permute(0, 3, 1, 2))

@@ -21,6 +21,7 @@ from zoo.layers.channel_attention import SqueezeExcite
 from zoo.layers.conv import conv
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import ClassifierHead
+from zoo.layers.init import init_mobile
 from zoo.layers.norm import GroupNormAct2d
 from zoo.layers.staged import SILU, conv_act, conv_norm, projection
 from zoo.layers.table import PLAIN, Style
@@ -78,6 +79,7 @@ class Bottleneck(nn.Module):
         self.conv2 = conv_act(inner, inner, 3, style, stride, groups)
         self.se = SqueezeExcite(inner, round(dim_in / 4), style.act) if cfg.gated else nn.Identity()
         self.conv3 = conv_norm(inner, dim, 1, style)
+        nn.init.zeros_(self.conv3.get_parameter("bn.weight"))
         moved = stride > 1 or dim_in != dim
         self.downsample = nn.Identity()
         if moved:
@@ -144,12 +146,19 @@ class RegNet(Backbone):
             self.final_conv = cfg.style.act() if cfg.preact or cfg.linear else nn.Identity()
         self.num_features, self.num_classes = cfg.last_dim or dim_in, cfg.num_classes
         self.head = ClassifierHead(self.num_features, cfg.num_classes, cfg.drop)
+        self.apply(_init)
 
     def forward_features(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         for i in (1, 2, 3, 4):
             x = tap(f"stage{i}", self.get_submodule(f"s{i}")(x), "NCHW")
         return tap("cam", self.final_conv(x), "NCHW")
+
+
+def _init(module: nn.Module) -> None:
+    init_mobile(module)
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.01)
 
 
 y = partial(Config, gated=True)

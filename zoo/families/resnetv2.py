@@ -20,6 +20,7 @@ from zoo import base
 from zoo.base import CONVOLUTIONS, Backbone
 from zoo.layers.conv import conv
 from zoo.layers.drop import DropPath, drop_path_rates
+from zoo.layers.head import conv_classifier
 from zoo.layers.norm import BatchNormAct2d, FilterResponseNorm2d, GroupNormAct2d, evo_norm
 from zoo.layers.std_conv import StdConv2d
 from zoo.layers.table import RELU
@@ -117,7 +118,7 @@ class ConvHead(nn.Module):
     def __init__(self, dim: int, num_classes: int, drop: float):
         super().__init__()
         self.drop = nn.Dropout(drop)
-        self.fc = nn.Conv2d(dim, num_classes, 1) if num_classes else nn.Identity()
+        self.fc = conv_classifier(dim, num_classes)
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         x = self.drop(x.mean((2, 3), keepdim=True))

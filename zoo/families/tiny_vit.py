@@ -81,7 +81,7 @@ class WindowAttention(nn.Module):
         self.attention_biases = nn.Parameter(torch.zeros(self.num_heads, side * side))
 
     def forward(self, x: Tensor) -> Tensor:
-        into = tiles(x.shape[1], x.shape[2], self.side, x.device)
+        into = tiles(x.shape[1], x.shape[2], (self.side, self.side), x.device)
         qkv = self.qkv(self.norm(into.cut(x))).unflatten(2, (self.num_heads, 3, HEAD_DIM))  # (B * n, N, h, 3, d)
         q, k, v = qkv.permute(3, 0, 2, 1, 4)
         bias = distance_bias(self.attention_biases, distances(self.side, self.side, x.device))

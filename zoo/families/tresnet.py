@@ -44,7 +44,7 @@ class SpaceToDepth(nn.Module):
     """Move each 4x4 pixels into channels, by rows, colours last. (B, C, H, W) -> (B, 16 C, H/4, W/4)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        check_divisible(x, PATCH)
+        check_divisible(x, PATCH, PATCH)
         cells = x.unflatten(3, (-1, PATCH)).unflatten(2, (-1, PATCH))  # (B, C, H/4, 4, W/4, 4)
         return cells.permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
 

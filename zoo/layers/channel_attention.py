@@ -32,9 +32,9 @@ class SqueezeExcite(nn.Module):
         return x * gates
 
 
-def gates_of(share: float) -> Callable[[int], SqueezeExcite]:
-    """Make SqueezeExcite for any `dim`, with hidden channels of a share of it, to the nearest multiple of 8."""
-    return lambda dim: SqueezeExcite(dim, make_divisible(dim * share, least=0))
+def gates_of(share: float) -> Callable[..., SqueezeExcite]:
+    """Make SqueezeExcite for any `dim` and act, with hidden channels of a share of it, to the nearest multiple of 8."""
+    return lambda dim, act=nn.ReLU: SqueezeExcite(dim, make_divisible(dim * share, least=0), act)
 
 
 class EfficientChannelAttention(nn.Module):

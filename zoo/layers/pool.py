@@ -30,12 +30,12 @@ class BlurPool(nn.Module):
         return F.conv2d(F.pad(x, (1, 1, 1, 1), mode=self.border), kernel, stride=2, groups=channels)
 
 
-def check_divisible(x: Tensor, by: int) -> None:
-    """Raise a ValueError if a side of the grid of x (B, C, H, W) is no multiple of `by`."""
+def check_divisible(x: Tensor, by: int, sides: int = 32) -> None:
+    """Raise a ValueError if a side of the grid of x (B, C, H, W) is no multiple of `by`: image sides are of `sides`."""
     height, width = x.shape[2:]
     if height % by or width % by:
         raise ValueError(
-            f"A {height}x{width} grid cannot be divided by {by}: use image sides that are multiples of 32."
+            f"A {height}x{width} grid cannot be divided by {by}: use image sides that are multiples of {sides}."
         )
 
 
