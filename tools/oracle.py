@@ -40,7 +40,8 @@ def _declare_missing_ops() -> None:
 
 _declare_missing_ops()
 
-with warnings.catch_warnings(action="ignore"):  # it imports from places that timm has left
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it imports from places that timm has left
     import fastervit  # (both can only be imported after the declaration)
     from fastervit.models import faster_vit, faster_vit_any_res
 import timm  # noqa: E402
@@ -140,7 +141,8 @@ def _faster_vit(name: str, **overrides: Any) -> nn.Module:
         size = size, overrides.pop("img_width", size)
     elif any_size:
         size = 541 if "_2_" in name else 576, 960  # its default, of which it keeps no record
-    with _RatesOnCpu(), warnings.catch_warnings(action="ignore"):
+    with _RatesOnCpu(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         model: Any = fastervit.create_model(name, **overrides | ({"resolution": size} if size else {})).eval()
     for module in model.modules():
         derived = {"relative_bias", "relative_coords_table", "relative_position_index"} & module._buffers.keys()

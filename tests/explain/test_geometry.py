@@ -9,6 +9,7 @@ import explain
 import zoo
 from tests.models import SMALL, WITH_ATTENTION, build, light, light_names, noise, on_meta
 from tools.fill import noise_image
+from zoo.cells import Cells
 from zoo.probe import AttentionRecord, Geometry, Grid, attention, probe, tap, whole
 
 
@@ -62,6 +63,39 @@ def test_recorded_weights_times_values_are_what_each_layer_computed(name):
         rebuilt = dense @ scatter(values, g.k_index, g.k_grid.tokens)
         inside = torch.isclose(dense.sum(-1, keepdim=True), record.weights.sum(-1).mean()) if has_padding(g) else True
         torch.testing.assert_close(rebuilt * inside, expected * inside, rtol=1e-9, atol=1e-12)
+
+
+def first_values(model: zoo.Backbone, x: Tensor) -> tuple[Tensor, AttentionRecord]:
+    """What the first attention to patches reads of each token, (tokens, channels), and its record."""
+    with torch.inference_mode(), Products() as products, probe(model, x, attention=whole) as seen:
+        model(x)
+    between = (record for record in seen.attention if record.geometry is not None)
+    record = next(r for r in between if (r.geometry.k_index >= r.geometry.k_grid.prefix).any())
+    values = next(right for left, right, _ in products.seen if left is record.weights)
+    g = record.between_positions
+    return scatter(values, g.k_index, g.k_grid.tokens).transpose(0, 1).flatten(1), record
+
+
+WIDE = {"mobilenetv5_base"}  # so many 5x5 convolutions come before its attention that every token sees all of the image
+
+
+@pytest.mark.parametrize("name", [name for name in light_that_attends() if name not in WIDE])
+def test_a_changed_place_changes_most_the_token_that_looks_there(name):
+    """Or its neighbour: windows of a convolution overlap."""
+    made = light(name)
+    model, x = made.build(), noise_image(1, made.height, made.width)
+    before, record = first_values(model, x)
+    grid = record.between_positions.k_grid
+    cells = record.cells or Cells.even(grid.shape, (made.height, made.width))
+    token = grid.height // 4, 3 * grid.width // 4
+    box: list[slice] = []
+    for axis, i in zip(cells.regrid(grid.shape), token, strict=True):
+        centre = axis.start + i * axis.step
+        box.append(slice(max(round(centre - axis.step / 2), 0), max(round(centre + axis.step / 2), 1)))
+    x[:, :, box[0], box[1]] += 2
+    moved = (first_values(model, x)[0] - before).norm(dim=1)[grid.prefix :]
+    found = divmod(int(moved.argmax()), grid.width)
+    assert all(abs(i - j) <= 1 for i, j in zip(found, token, strict=True)), f"{found} moved in place of {token}"
 
 
 def has_padding(g: Geometry) -> bool:
