@@ -79,7 +79,7 @@ def test_every_method_has_a_program_that_makes_its_map(method, tmp_path, monkeyp
     """Clicks, layers and heads are given to all; each method takes its own."""
     tapped = METHODS[method].takes("tap")
     layer = "stage2" if tapped else "2" if METHODS[method].takes("layer") else ""
-    model = "resnet20_cifar" if method == "guided_backprop" else "test_vit2"
+    model = {"guided_backprop": "resnet20_cifar", "patch_logits": "volo_d1_224"}.get(method, "test_vit2")
     request = Request(model, method, "3", "5", layer, 1, signed=True, together=True, clicked=(0, (0.4, 0.5)))
     (tmp_path / PHOTO).write_bytes(LION)
     monkeypatch.chdir(tmp_path)
