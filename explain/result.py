@@ -46,6 +46,6 @@ class Explanation:
         if not torch.isfinite(self.raw).all():
             self.notes.append("The map holds infinities or NaN: the model overflowed on this image.")
         elif largest <= 1e-6 * scale:
-            self.notes.append("The map is zero everywhere: at this layer no place contributes to the score.")
+            self.notes.append("The map is zero everywhere: nothing that it is made of changes the score.")
         elif self.raw.max() <= 0:
             self.notes.append("Every place is evidence against this class: there is no positive evidence to show.")

@@ -51,6 +51,15 @@ def fitting_method(model: str, method: str) -> str:
     return next(key for key in (method, "grad_cam", "pca") if key in allowed)
 
 
+def refusal(model: str, method: str, kept: str) -> str:
+    """Why another explanation is shown than was asked for, in place of which; nothing if it is the same."""
+    offers = {offer.method.key: offer for offer in engine.explanations(model)}
+    if kept == method or method not in offers:
+        return ""
+    shown, asked = offers[kept].method.title, offers[method].method.title
+    return f"{offers[method].reason} {shown} is shown in place of {asked}."
+
+
 def classes(model: str) -> list[Row] | str:
     """The names of the model's classes; without names, a class is typed as a number."""
     row = engine.recipe(model)

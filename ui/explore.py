@@ -252,7 +252,8 @@ def restore(kept: Any, request: gr.Request) -> list:
     asked = link.read(request, choices.first_model())
     wanted = asked.request
     model, method = wanted.model, choices.fitting_method(wanted.model, wanted.method)
-    problems = asked.problems + ([] if method == wanted.method else [f"{model} does not allow this explanation."])
+    told = choices.refusal(model, wanted.method, method)
+    problems = asked.problems + ([told] if told else [])
     layer, head, told = choices.in_range(model, method, wanted.layer, wanted.head)
     problems += told
     problems += choices.unknown_classes(model, wanted.target, wanted.contrast)

@@ -99,13 +99,13 @@ def strip(name: str, measured: Mapping[str, engine.Measured], failed: str = "") 
     if measured:
         timing = next(iter(measured.values())).timing
         latency = f"{timing.median_ms:.1f} <small>ms</small>"
-        rate = f"{timing.images_per_second:.0f} <small>a second</small>"
+        rate = f"{timing.images_per_second:.{0 if timing.images_per_second >= 10 else 1}f} <small>a second</small>"
     top1 = "unknown" if row.top1 is None else f"{row.top1:.1f} <small>%</small>"
     cells = {
         "Model": f'<span class="name">{escape(name)}</span>',
         "Latency": latency,
         "Throughput": rate,
-        f"Top-1, {data_set(row) or 'unknown'}": top1,
+        f"Top-1, {data_set(row)}" if data_set(row) else "Top-1": top1,
         "Parameters": f"{price.parameters / 1e6:.1f} <small>M</small>",
     }
     figures = "".join(f"<div><dt>{escape(head)}</dt><dd>{value}</dd></div>" for head, value in cells.items())

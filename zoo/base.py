@@ -72,15 +72,26 @@ class Backbone(nn.Module):
         return self.head(x, pre_logits)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Image (B, 3, H, W) -> logits (B, num_classes). Raises ValueError for a size that it can't take."""
+        """Image (B, 3, H, W) -> logits (B, num_classes). Raises ValueError for what it can't take: see `check`."""
+        self.check(x)
+        return self.forward_head(self.forward_features(x))
+
+    def check(self, x: Tensor) -> None:
+        """Raise a ValueError unless x is a batch of images that the model takes."""
+        if x.ndim != 4 or x.shape[1] != 3 or not x.is_floating_point():
+            raise ValueError(
+                f"A tensor of shape {tuple(x.shape)} and {x.dtype} is no batch of images: give (B, 3, height, width) "
+                "in floating point, as zoo.preprocess(photo, checkpoint)[None] does."
+            )
         height, width = x.shape[2:]
         side = min(height, width)
+        if side == 0:
+            raise ValueError(f"An image of {height}x{width} has no pixels.")
         if self.only_size and (height, width) != (self.img_size, self.img_size):
             size = f"{self.img_size}x{self.img_size}"
             raise ValueError(f"This model takes images of {size} only: resize the {height}x{width} image.")
         if side < self.smallest:
             raise ValueError(f"This model needs images of {self.smallest} pixels a side or more: {side} is too few.")
-        return self.forward_head(self.forward_features(x))
 
 
 class MeanReadout(Backbone):

@@ -43,9 +43,21 @@ def variant(name: str) -> tuple[type[Backbone], Any]:
     if name not in _VARIANTS:
         _import_families()
     if name not in _VARIANTS:
-        near = ", ".join(difflib.get_close_matches(name, _VARIANTS, 3))
+        near = ", ".join(similar(name))
         raise KeyError(f"There is no architecture {name!r}" + (f": similar names are {near}." if near else "."))
     return _VARIANTS[name]
+
+
+def similar(name: str) -> list[str]:
+    """Up to three names that begin with what was typed, hold it, or are close to it; underscores do not count."""
+
+    def plain(text: str) -> str:
+        return text.lower().replace("_", "").replace("-", "")
+
+    typed = plain(name)
+    holding = [known for known in sorted(_VARIANTS, key=len) if typed and typed in plain(known)]
+    begin = [known for known in holding if plain(known).startswith(typed)]
+    return list(dict.fromkeys([*begin, *holding, *difflib.get_close_matches(name, _VARIANTS, 3)]))[:3]
 
 
 def source(name: str) -> Path:

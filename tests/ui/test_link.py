@@ -50,7 +50,7 @@ def test_switches_are_on_where_they_are_named_but_not_where_they_are_zero():
         ("model=resnet5000", "There is no architecture 'resnet5000'"),
         ("model=test_vit2&method=attention&layer=99", "test_vit2 has no layer '99' to show"),
         ("model=test_vit2&method=attention&head=99", "test_vit2 has no head '99' to show"),
-        ("model=resnet20_cifar&method=attention", "resnet20_cifar does not allow this explanation"),
+        ("model=resnet20_cifar&method=attention", "convolutions alone. Grad-CAM is shown in place of Attention."),
         ("model=test_vit2&head=two", "The head in this link is not the number of one"),
         ("model=test_vit2&method=attention&head=-7", "The head in this link is not the number of one"),
         ("model=test_vit2&method=attention&head=1.7", "The head in this link is not the number of one"),

@@ -28,6 +28,12 @@ def test_an_unknown_name_is_refused_with_similar_names():
         source("resnet51")
 
 
+@pytest.mark.parametrize(("typed", "known"), [("nasnet", "nasnetalarge"), ("swin_v2", "swinv2_"), ("Hiera", "hiera_")])
+def test_names_that_begin_with_what_was_typed_are_suggested_first(typed, known):
+    with pytest.raises(KeyError, match=f"similar names are {known}"):
+        source(typed)
+
+
 def test_a_name_is_registered_once():
     model, cfg = variant("resnet18")
     with pytest.raises(ValueError, match="resnet18 is registered twice"):

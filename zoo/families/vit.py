@@ -202,6 +202,7 @@ class ViT(Backbone):
         return self.forward_head(self.norm(tokens), grid=grid)
 
     def forward(self, x: Tensor) -> Tensor:
+        self.check(x)
         x, grid = self.encode(x)
         return self.forward_head(x, grid=grid)
 

@@ -1,5 +1,6 @@
 """The contract of every family for building, training, deploying and explaining, on one light variant per file."""
 
+from collections.abc import Collection
 from copy import deepcopy
 from functools import lru_cache
 
@@ -9,13 +10,21 @@ from torch import Tensor
 
 import explain
 import zoo
-from tests.models import FEW, Light, light, light_names, lightest_first
+from explain.api import Method
+from tests.models import FAMILIES, FEW, Light, light, light_names, lightest_first, on_meta
 from zoo.fast.pack import MOVING, OTHER
 from zoo.probe import STAGES, probe
 from zoo.registry import source
 
 NAMES = light_names()
-EVERY_FAMILY = pytest.mark.parametrize("name", NAMES, ids=lambda name: f"{source(name).stem}-{name}")
+FIRST = [lightest_first(family)[0] for family in FAMILIES]  # one of each family, for what takes seconds
+
+
+def on(names: list[str]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("name", names, ids=lambda name: f"{source(name).stem}-{name}")
+
+
+EVERY_FAMILY, ONCE_A_FAMILY = on(NAMES), on(FIRST)
 ENLARGED = {"hrnet"}  # coarse maps are enlarged before the last convolutions, which halve the grid again
 # Families whose first convolutions are unpadded: their outer cells leave a margin of the image.
 UNPADDED = {"squeezenet", "inception_v3", "inception_v4", "inception_resnet_v2", "xception", "nasnet", "pnasnet"}
@@ -100,7 +109,7 @@ def test_a_fused_model_gives_the_same(name):
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-@EVERY_FAMILY
+@on([name for name in NAMES if name in FIRST or name in UNPACKED])
 def test_an_accelerated_copy_gives_the_same(name):
     made = light(name)
     model, x = made.build().float(), image(made).float()
@@ -132,7 +141,7 @@ def test_its_state_dict_rebuilds_it(name):
     assert torch.equal(run(again, image(made)), run(model, image(made)))
 
 
-@EVERY_FAMILY
+@ONCE_A_FAMILY
 def test_torch_exports_it(name):
     made = light(name)
     model, x = made.build(), image(made)
@@ -216,12 +225,15 @@ def shown(name: str) -> tuple[zoo.Backbone, Tensor, dict[str, explain.Availabili
     return model, image(made).float(), {offer.method.key: offer for offer in explain.available(model)}
 
 
-def tries(name: str, method: str) -> bool:
-    """Methods of many forward passes are tried on one variant of a family."""
-    return not explain.METHODS[method].slow or name == lightest_first(source(name).stem)[0]
+# Methods of many forward passes ask nothing more of a model than the others: one family with each readout is enough.
+BY_READOUT = {on_meta(name).readout: name for name in reversed(FIRST)}.values()
 
 
-JOBS = [(name, method) for name in NAMES for method in explain.METHODS if tries(name, method)]
+def tried_on(method: Method) -> Collection[str]:
+    return BY_READOUT if method.slow else NAMES if method.group == "Attention" else FIRST
+
+
+JOBS = [(name, key) for name in NAMES for key, method in explain.METHODS.items() if name in tried_on(method)]
 
 
 @pytest.mark.parametrize(
