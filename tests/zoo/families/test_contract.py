@@ -150,11 +150,13 @@ def test_torch_exports_it(name):
 
 @EVERY_FAMILY
 def test_gradients_reach_every_parameter(name):
+    """In training or at inference: what is added before a batch norm has no effect while it measures the batch."""
     made = light(name)
-    model, x = made.build().requires_grad_(True).train(), image(made, 2)
-    y = model(x)
-    assert y.isfinite().all()
-    (y * torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=y.dtype)).sum().backward()
+    model, x = made.build().requires_grad_(True), image(made, 2)
+    for training in (True, False):
+        y = model.train(training)(x)
+        assert y.isfinite().all()
+        (y * torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=y.dtype)).sum().backward()
     left = [name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]
     assert left == UNREAD.get(name, [])
 
