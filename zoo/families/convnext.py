@@ -21,6 +21,7 @@ from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import ClassifierHead, NormMlpHead
 from zoo.layers.mlp import Mlp
 from zoo.layers.norm import LayerNorm, LayerNorm2d, RmsNorm2d, SimpleNorm2d
+from zoo.layers.scale import gamma
 from zoo.layers.width import make_divisible
 from zoo.probe import tap
 from zoo.registry import register
@@ -54,7 +55,7 @@ class Block(nn.Module):
         self.conv_dw = nn.Conv2d(dim, dim, kernel, padding=kernel // 2, groups=dim)
         self.norm = (cfg.norm if cfg.conv_mlp else LayerNorm)(dim, eps=cfg.eps)
         self.mlp = Mlp(dim, 4 * dim, act=cfg.act, conv=cfg.conv_mlp, grn=cfg.grn)
-        self.gamma = None if cfg.gamma is None else nn.Parameter(torch.full((dim,), cfg.gamma))
+        self.gamma = gamma(dim, cfg.gamma)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from zoo import base
 from zoo.base import Backbone
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import ClassifierHead
+from zoo.layers.init import init_truncated
 from zoo.layers.mlp import Mlp
 from zoo.layers.norm import LayerNorm2d
 from zoo.layers.scale import LayerScale2d
@@ -133,20 +134,13 @@ class FocalNet(Backbone):
         self.layers = nn.Sequential(*(Stage(i, stage_rates, cfg) for i, stage_rates in enumerate(rates)))
         self.norm = norm(self.num_features)
         self.head = ClassifierHead(self.num_features, cfg.num_classes, cfg.drop)
-        self.apply(_init)
+        self.apply(init_truncated)
 
     def forward_features(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         for i, stage in enumerate(self.layers, 1):
             x = tap(f"stage{i}", stage(x), "NCHW")
         return tap("cam", self.norm(x), "NCHW")
-
-
-def _init(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 TINY = Config(96, (2, 2, 6, 2))

@@ -12,13 +12,12 @@ model, `Staged`: they differ in the table of blocks (zoo/layers/staged.py) and i
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from zoo import base
 from zoo.base import CONVOLUTIONS, Backbone
 from zoo.layers.head import ClassifierHead
-from zoo.layers.init import init_mobile
+from zoo.layers.init import init_regnet
 from zoo.layers.staged import Basic, Bottle, Conv3x3, conv_act
 from zoo.layers.table import PLAIN, Row, Style, Table, trunk
 from zoo.probe import tap
@@ -50,20 +49,13 @@ class Staged(Backbone):
         self.final_conv = conv_act(dim, cfg.last_dim, 1, cfg.style) if cfg.last_dim else nn.Identity()
         self.num_features, self.num_classes = cfg.last_dim or dim, cfg.num_classes
         self.head = ClassifierHead(self.num_features, cfg.num_classes, cfg.drop)
-        self.apply(_init)
+        self.apply(init_regnet)
 
     def forward_features(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         for i, stage in enumerate(self.stages, 1):
             x = tap(f"stage{i}", stage(x), "NCHW")
         return tap("cam", self.final_conv(x), "NCHW")
-
-
-@torch.no_grad()
-def _init(module: nn.Module) -> None:
-    init_mobile(module)
-    if isinstance(module, nn.Linear):
-        module.weight.normal_(std=0.01)
 
 
 def net(dims: tuple[int, ...], depths: tuple[int, ...], stem_dim: int, last_dim: int) -> Config:

@@ -183,10 +183,8 @@ class LeViT(Backbone):
         self.num_features, self.num_classes = cfg.dims[-1], cfg.num_classes
         self.img_size, drop = cfg.img_size, nn.Dropout(cfg.drop)
         self.stem = halvings(ConvNorm, cfg.dims[0], cfg.stem, cfg.act)
-        # The rate of stochastic depth is the same in all blocks.
-        sides = [
-            -(-cfg.img_size // 2 ** (cfg.stem + before)) for before in (0, 0, 1)
-        ]  # of the grid that a stage is given
+        # Of the grid that a stage is given; the rate of stochastic depth is the same in all blocks.
+        sides = [-(-cfg.img_size // 2 ** (cfg.stem + before)) for before in (0, 0, 1)]
         self.stages = nn.Sequential(*(Stage(i, side, cfg) for i, side in enumerate(sides)))
         made = partial(NormLinear, self.num_features, cfg.num_classes, drop)
         self.head = made() if cfg.num_classes else drop

@@ -22,6 +22,7 @@ from zoo.layers.conv import conv
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.embed import PatchEmbed, check_patches, resize_positions
 from zoo.layers.head import classifier
+from zoo.layers.init import init_truncated
 from zoo.layers.kept import kept
 from zoo.layers.mlp import Mlp
 from zoo.layers.norm import LayerNorm, LayerNorm2d
@@ -153,7 +154,7 @@ class NesT(MeanReadout):
         self.norm = LayerNorm2d(self.num_features)
         self.drop = nn.Dropout(cfg.drop)
         self.head = classifier(self.num_features, cfg.num_classes)
-        self.apply(_init)
+        self.apply(init_truncated)
 
     @classmethod
     def fit(cls, cfg: Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
@@ -167,13 +168,6 @@ class NesT(MeanReadout):
         for i, level in enumerate(self.levels, 1):
             x = tap(f"stage{i}", level(x), "NCHW")
         return tap("cam", self.norm(x), "NCHW")
-
-
-def _init(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear | nn.Conv2d):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 TINY = Config(depths=(2, 2, 8))

@@ -22,6 +22,7 @@ from zoo.base import Backbone
 from zoo.layers.conv import conv
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import ClassifierHead
+from zoo.layers.init import init_truncated
 from zoo.layers.mlp import Mlp
 from zoo.layers.norm import BatchNormAct2d
 from zoo.layers.table import RELU
@@ -163,20 +164,13 @@ class NextViT(Backbone):
         self.stages = nn.Sequential(*(Stage(i, dims_in[i], stage_rates) for i, stage_rates in enumerate(rates)))
         self.norm = nn.BatchNorm2d(self.num_features)
         self.head = ClassifierHead(self.num_features, cfg.num_classes, cfg.drop)
-        self.apply(_init)
+        self.apply(init_truncated)
 
     def forward_features(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         for i, stage in enumerate(self.stages, 1):
             x = tap(f"stage{i}", stage(x), "NCHW")
         return tap("cam", self.norm(x), "NCHW")
-
-
-def _init(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear | nn.Conv2d):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 VARIANTS = {

@@ -134,19 +134,13 @@ class PVT(MeanReadout):
         self.stages = nn.Sequential(*(Stage(i, stage_rates, cfg) for i, stage_rates in enumerate(rates)))
         self.drop = nn.Dropout(cfg.drop)
         self.head = classifier(self.num_features, cfg.num_classes)
-        self.apply(_init)
+        self.apply(init_mobile).apply(init_linear)
 
     def forward_features(self, x: Tensor) -> Tensor:
         x = self.patch_embed(x)
         for i, stage in enumerate(self.stages, 1):
             x = tap(f"stage{i}", stage(x), "NCHW")
         return tap("cam", x, "NCHW")
-
-
-def _init(module: nn.Module) -> None:
-    init_linear(module)
-    if isinstance(module, nn.Conv2d):
-        init_mobile(module)
 
 
 VARIANTS = {

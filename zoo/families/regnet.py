@@ -21,7 +21,7 @@ from zoo.layers.channel_attention import SqueezeExcite
 from zoo.layers.conv import conv
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import ClassifierHead
-from zoo.layers.init import init_mobile
+from zoo.layers.init import init_regnet
 from zoo.layers.norm import GroupNormAct2d
 from zoo.layers.staged import SILU, conv_act, conv_norm, projection
 from zoo.layers.table import PLAIN, Style
@@ -146,19 +146,13 @@ class RegNet(Backbone):
             self.final_conv = cfg.style.act() if cfg.preact or cfg.linear else nn.Identity()
         self.num_features, self.num_classes = cfg.last_dim or dim_in, cfg.num_classes
         self.head = ClassifierHead(self.num_features, cfg.num_classes, cfg.drop)
-        self.apply(_init)
+        self.apply(init_regnet)
 
     def forward_features(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         for i in (1, 2, 3, 4):
             x = tap(f"stage{i}", self.get_submodule(f"s{i}")(x), "NCHW")
         return tap("cam", self.final_conv(x), "NCHW")
-
-
-def _init(module: nn.Module) -> None:
-    init_mobile(module)
-    if isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=0.01)
 
 
 y = partial(Config, gated=True)

@@ -107,7 +107,7 @@ class Twins(MeanReadout):
         self.norm = LayerNorm2d(self.num_features)
         self.drop = nn.Dropout(cfg.drop)
         self.head = classifier(self.num_features, cfg.num_classes)
-        self.apply(_init)
+        self.apply(init_mobile).apply(init_linear)
 
     def forward_features(self, x: Tensor) -> Tensor:
         stages = zip(self.patch_embeds, self.blocks, self.pos_block, strict=True)
@@ -120,12 +120,6 @@ class Twins(MeanReadout):
                 x = block(x, grid)
             x = tap(f"stage{i}", x.transpose(1, 2).unflatten(2, grid.shape), "NCHW")
         return tap("cam", self.norm(x), "NCHW")
-
-
-def _init(module: nn.Module) -> None:
-    init_linear(module)
-    if isinstance(module, nn.Conv2d):
-        init_mobile(module)
 
 
 def pcpvt(*depths: int) -> Config:

@@ -7,9 +7,19 @@ from torch import nn
 def init_linear(module: nn.Module) -> None:
     """Draw a linear layer's weights as in ViT; leave any other module as it is."""
     if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+        _truncated(module)
+
+
+def init_truncated(module: nn.Module) -> None:
+    """The same for convolutions, too."""
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        _truncated(module)
+
+
+def _truncated(layer: nn.Linear | nn.Conv2d) -> None:
+    nn.init.trunc_normal_(layer.weight, std=0.02)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def init_fan_out(module: nn.Module) -> None:
@@ -28,3 +38,10 @@ def init_mobile(module: nn.Module) -> None:
         module.weight.uniform_(-bound, bound)
     if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
         module.bias.zero_()
+
+
+def init_regnet(module: nn.Module) -> None:
+    """Draw convolutions as above, and the last layer with a deviation of 0.01; leave other modules as they are."""
+    init_mobile(module)
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.01)
