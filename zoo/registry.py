@@ -49,13 +49,16 @@ def variant(name: str) -> tuple[type[Backbone], Any]:
 
 
 def similar(name: str) -> list[str]:
-    """Up to three names that begin with what was typed, hold it, or are close to it; underscores do not count."""
+    """Up to three names that begin with what was typed, hold it, or are close to it; underscores do not count.
+
+    Fewer than three letters are in too many names to suggest any.
+    """
 
     def plain(text: str) -> str:
         return text.lower().replace("_", "").replace("-", "")
 
     typed = plain(name)
-    holding = [known for known in sorted(_VARIANTS, key=len) if typed and typed in plain(known)]
+    holding = [known for known in sorted(_VARIANTS, key=len) if len(typed) > 2 and typed in plain(known)]
     begin = [known for known in holding if plain(known).startswith(typed)]
     return list(dict.fromkeys([*begin, *holding, *difflib.get_close_matches(name, _VARIANTS, 3)]))[:3]
 

@@ -34,6 +34,11 @@ def test_names_that_begin_with_what_was_typed_are_suggested_first(typed, known):
         source(typed)
 
 
+def test_a_letter_suggests_no_names():
+    with pytest.raises(KeyError, match=r"There is no architecture '5'\.\"$"):
+        zoo.create("5")
+
+
 def test_a_name_is_registered_once():
     model, cfg = variant("resnet18")
     with pytest.raises(ValueError, match="resnet18 is registered twice"):
