@@ -61,6 +61,15 @@ def augment(x: Tensor, y: Tensor, recipe: Recipe, rng: torch.Generator) -> tuple
     return x, target
 
 
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the device has bfloat16 arithmetic; a processor without it takes several times as long as in float32."""
+    return device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def mixed_precision(device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=multiplies_bf16(device))
+
+
 class Optimizers:
     """Muon (arXiv 2502.16982) for weights that mix features, AdamW for all others; both update the model in place."""
 
@@ -124,7 +133,7 @@ class Teachers:
 
     @torch.inference_mode()
     def ask(self, images: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with mixed_precision(self.device):
             logits = torch.stack([model(images) for model in self.models])
         return (logits.float() / TEMPERATURE).softmax(2).mean(0)
 
@@ -219,7 +228,7 @@ class Run:
         bar = tqdm(self.batches(x, y), f"{self.name} {self.epoch + 1}/{self.recipe.epochs}", steps, mininterval=5)
         for step, (images, target, progress) in enumerate(bar):
             # On a CPU, the fused attention's backward takes twice as long as plain matrix products.
-            with torch.autocast(self.device.type, torch.bfloat16), sdpa_kernel(self.attention):
+            with mixed_precision(self.device), sdpa_kernel(self.attention):
                 logits = self.model(shrunk(images) if progress < self.recipe.coarse else images)
             loss = F.cross_entropy(logits.float(), target, label_smoothing=self.recipe.smoothing)
             if answers is not None:
@@ -293,7 +302,7 @@ def put_on_record(name: str, weights: dict[str, Tensor], photos: Photos) -> None
         "run": name,
         "recipe": told(recipe),
         "epochs": recipe.epochs,
-        "device": f"{device_name(device)}, bf16",
+        "device": f"{device_name(device)}, {'bf16' if multiplies_bf16(device) else 'float32'}",
         "seed": recipe.seed,
     }
     export(architecture(name), weights, facts, photos.test_x, photos.test_y)

@@ -17,14 +17,14 @@ const count = (list) => list.getEntries().filter((entry) => !entry.hadRecentInpu
 new PerformanceObserver(count).observe({ type: 'layout-shift', buffered: true });"""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # its start takes longer than most tests
 def url(tmp_path_factory):
     """Run `python app.py`, as a person does."""
     with serve(tmp_path_factory.mktemp("app"), "app.py") as address:
         yield address
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def client(url, tmp_path_factory):
     """A program that asks the running page."""
     asking = Client(url, verbose=False, analytics_enabled=False, download_files=str(tmp_path_factory.mktemp("down")))
@@ -32,7 +32,7 @@ def client(url, tmp_path_factory):
     asking.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chromium():
     with browser() as found:
         yield found
@@ -59,7 +59,7 @@ def visit(chromium, url):
     return opened
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def widgets_url(tmp_path_factory):
     """Run the small page of widgets_app.py."""
     with serve(tmp_path_factory.mktemp("widgets"), "-m", "tests.ui.widgets_app") as address:

@@ -40,6 +40,13 @@ UNPACKED = {
 UNREAD = {"mvitv2_small_cls": [f"stages.3.blocks.1.attn.{key}" for key in ("rel_pos_h", "rel_pos_w", "pool_q.weight")]}
 
 
+@lru_cache(1)  # conftest.py runs all that is asked of one variant together
+def ready(name: str) -> tuple[Light, zoo.Backbone]:
+    """A variant as it is built for most of the tests, which leave it as it is."""
+    made = light(name)
+    return made, made.build()
+
+
 def image(made: Light, batch: int = 1, turned: bool = False) -> Tensor:
     size = (made.width, 2 * made.height) if turned else (made.height, made.width)
     return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -59,8 +66,8 @@ def assert_same(found: Tensor, expected: Tensor, tolerance: float = 1e-9) -> Non
 @EVERY_FAMILY
 def test_another_image_size(name):
     """The output for an image does not depend on the rest of the batch, at a size that the model was not built for."""
-    made = light(name)
-    model, x = made.build(), image(made, 2, turned=True)
+    made, model = ready(name)
+    x = image(made, 2, turned=True)
     if model.only_size:
         with pytest.raises(ValueError, match=r"images of \d+x\d+ only"):
             model(x)
@@ -73,8 +80,7 @@ def test_another_image_size(name):
 
 @EVERY_FAMILY
 def test_the_smallest_image_is_taken_and_a_smaller_one_is_refused(name):
-    made = light(name)
-    model = made.build()
+    _, model = ready(name)
     if model.img_size is not None:
         return
     x = torch.randn(1, 3, model.smallest, model.smallest, dtype=torch.float64)
@@ -102,8 +108,7 @@ def test_other_numbers_of_classes(name):
 
 @EVERY_FAMILY
 def test_a_fused_model_gives_the_same(name):
-    made = light(name)
-    model = made.build()
+    made, model = ready(name)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     assert_same(run(zoo.fuse(model), image(made)), run(model, image(made)))
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
@@ -111,8 +116,8 @@ def test_a_fused_model_gives_the_same(name):
 
 @on([name for name in NAMES if name in FIRST or name in UNPACKED])
 def test_an_accelerated_copy_gives_the_same(name):
-    made = light(name)
-    model, x = made.build().float(), image(made).float()
+    made, model = ready(name)
+    model, x = deepcopy(model).float(), image(made).float()
     fast = zoo.accelerate(model, torch.rand_like(x))
     assert set(fast.left.values()) == UNPACKED.get(name, UNPACKED.get(source(name).stem, set()))
     expected = run(model, x)
@@ -121,8 +126,8 @@ def test_an_accelerated_copy_gives_the_same(name):
 
 @EVERY_FAMILY
 def test_a_copy_is_independent(name):
-    made = light(name)
-    model, x = made.build(), image(made)
+    made, model = ready(name)
+    x = image(made)
     expected, copy = run(model, x), deepcopy(model)
     assert torch.equal(run(copy, x), expected)
     for parameter in copy.parameters():
@@ -143,16 +148,16 @@ def test_its_state_dict_rebuilds_it(name):
 
 @ONCE_A_FAMILY
 def test_torch_exports_it(name):
-    made = light(name)
-    model, x = made.build(), image(made)
+    made, model = ready(name)
+    x = image(made)
     assert_same(run(torch.export.export(model, (x,)).module(), x), run(model, x))
 
 
 @EVERY_FAMILY
 def test_gradients_reach_every_parameter(name):
     """In training or at inference: what is added before a batch norm has no effect while it measures the batch."""
-    made = light(name)
-    model, x = made.build().requires_grad_(True), image(made, 2)
+    made, model = ready(name)
+    model, x = deepcopy(model).requires_grad_(True), image(made, 2)
     for training in (True, False):
         y = model.train(training)(x)
         assert y.isfinite().all()
@@ -164,8 +169,8 @@ def test_gradients_reach_every_parameter(name):
 @EVERY_FAMILY
 def test_half_precision_gives_nearly_the_same(name):
     """Compared with float64 on the same rounded weights and the same rounded image."""
-    made = light(name)
-    half, x = made.build().bfloat16(), image(made, 2).bfloat16()
+    made, model = ready(name)
+    half, x = deepcopy(model).bfloat16(), image(made, 2).bfloat16()
     y, expected = run(half, x), run(deepcopy(half).double(), x.double())
     assert y.dtype == torch.bfloat16 and y.isfinite().all()
     assert (y - expected).norm() < 0.1 * expected.norm()
@@ -173,8 +178,8 @@ def test_half_precision_gives_nearly_the_same(name):
 
 @EVERY_FAMILY
 def test_its_cells_look_into_the_image_at_even_distances(name):
-    made = light(name)
-    model, x = made.build(), image(made)
+    made, model = ready(name)
+    x = image(made)
     with torch.inference_mode(), probe(model, x, taps={"cam", *STAGES}) as seen:
         model(x)
     assert "cam" in seen.taps
@@ -212,9 +217,8 @@ def test_a_mean_readout_sees_every_position_of_its_tap_alike(name):
 
 @EVERY_FAMILY
 def test_channels_last_gives_the_same(name):
-    made = light(name)
-    model, x = made.build(), image(made, 2)
-    expected = run(model, x)
+    made, model = ready(name)
+    x, expected, model = image(made, 2), run(model, image(made, 2)), deepcopy(model)
     if all(p.ndim < 5 for p in model.parameters()):  # PyTorch refuses the weight of a 3d convolution
         model.to(memory_format=torch.channels_last)
     assert_same(run(model, x.contiguous(memory_format=torch.channels_last)), expected)
@@ -222,8 +226,8 @@ def test_channels_last_gives_the_same(name):
 
 @lru_cache(1)
 def shown(name: str) -> tuple[zoo.Backbone, Tensor, dict[str, explain.Availability]]:
-    made = light(name)
-    model = made.build().float()
+    made, model = ready(name)
+    model = deepcopy(model).float()
     return model, image(made).float(), {offer.method.key: offer for offer in explain.available(model)}
 
 
