@@ -99,7 +99,7 @@ def layers(model: str, method: str) -> list[Row]:
     if wanted.takes("layer"):
         return [[LAST, "last"], *([str(i), f"{i}: {path}"] for i, (path, _) in enumerate(price.attention_layers))]
     stages = price.stages if wanted.takes("tap") else ()
-    return [[LAST, "last (default)"], *([name, name] for name in stages)]
+    return [[LAST, "last (default)"], *([name, name] for name, _ in stages)]
 
 
 def heads(model: str, method: str) -> list[Row]:

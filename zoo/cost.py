@@ -26,11 +26,12 @@ class Cost:
 
     parameters: int
     macs: int  # multiply-adds of convolutions and matrix products, those inside attention included; nothing else
+    activations: int  # numbers that these write: a guide to the memory that a pass moves
     weight_bytes: int  # the parameters in float32
     height: int  # of the image, in pixels
     width: int
     attention_layers: tuple[tuple[str, int], ...]  # between positions: (path of the module, heads), in running order
-    stages: tuple[str, ...]  # taps after the stages, or blocks
+    stages: tuple[tuple[str, tuple[int, ...]], ...]  # after each stage or block: (tap, shape without the batch)
 
 
 def cost(architecture: str, size: tuple[int, int] | None = None, num_classes: int | None = None) -> Cost:
@@ -53,19 +54,21 @@ def native_size(architecture: str) -> tuple[int, int]:
 def _cost(architecture: str, height: int, width: int, num_classes: int | None) -> Cost:
     overrides = {} if num_classes is None else {"num_classes": num_classes}
     model = create_meta(architecture, **overrides)
-    macs, seen = _forward(model, height, width)
+    count, seen = _forward(model, height, width)
     paths = {module: path for path, module in model.named_modules()}
     between_positions = [record for record in seen.attention if record.geometry is not None]
     heads = tuple((paths[record.layer], record.weights.shape[1]) for record in between_positions)
     parameters = sum(p.numel() for p in model.parameters())
-    return Cost(parameters, macs, parameters * torch.float32.itemsize, height, width, heads, tuple(seen.taps))
+    shapes = tuple((name, tuple(tap.value.shape[1:])) for name, tap in seen.taps.items())
+    weight_bytes = parameters * torch.float32.itemsize
+    return Cost(parameters, count.macs, count.activations, weight_bytes, height, width, heads, shapes)
 
 
-def _forward(model: nn.Module, height: int, width: int) -> tuple[int, Probe]:
+def _forward(model: nn.Module, height: int, width: int) -> tuple["_Counter", Probe]:
     x = torch.empty(1, 3, height, width, device="meta")
     with torch.no_grad(), probe(taps=STAGES, attention=whole) as seen, _Counter() as counter:
         model(x)
-    return counter.flops // 2, seen
+    return counter, seen
 
 
 class _Counter(OnMeta):
@@ -73,7 +76,7 @@ class _Counter(OnMeta):
 
     def __init__(self):
         super().__init__()
-        self.flops = 0
+        self.macs = self.activations = 0
         self.formulas = FlopCounterMode(display=False).flop_registry
 
     def run(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -83,5 +86,6 @@ class _Counter(OnMeta):
                 out = func.decompose(*args, **kwargs)
             return func(*args, **kwargs) if out is NotImplemented else out
         out = func(*args, **kwargs)
-        self.flops += formula(*args, **kwargs, out_val=out)
+        self.macs += formula(*args, **kwargs, out_val=out) // 2
+        self.activations += (out[0] if isinstance(out, tuple) else out).numel()  # fused attention gives more beside
         return out

@@ -51,7 +51,7 @@ def test_a_model_is_timed_by_the_path_that_is_asked_for_and_the_last_comes_first
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # the compiler's own
 def test_a_compiled_model_is_timed_where_there_is_a_compiler():
     try:
-        timing = ENGINE.perform(Job("time", Request(NAME), way="compiled", seconds=0.1))
+        timing = ENGINE.perform(Job("time", Request("resnet9_cifar"), way="compiled", seconds=0.1))
     except EngineError as error:
         assert str(error) == ways.NO_COMPILER and not shutil.which("g++")
     else:

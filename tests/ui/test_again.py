@@ -58,22 +58,23 @@ def test_a_page_whose_session_was_forgotten_goes_on(visit, url, photos):
         show(page, photos[1])
 
 
-@pytest.mark.parametrize("lost", [False, True])
-def test_a_page_whose_server_was_started_anew_goes_on_and_says_what_is_lost(chromium, photos, tmp_path, lost):
+def test_a_page_whose_server_was_started_anew_goes_on_and_says_what_is_lost(chromium, photos, tmp_path):
     port = free_port()
+    lost, kept = photos
     with chromium.new_page() as page:
         page.set_default_timeout(60_000)
         with serve(tmp_path, "app.py", port=port) as address:
             page.goto(address)
             answered(page, "lion.jpg")
-            show(page, photos[0])
+            show(page, lost)
+            show(page, kept)
         page.get_by_text("The server does not answer").wait_for()
         page.evaluate("window.before = true")
-        if lost:
-            for file in tmp_path.rglob(photos[0].name):
-                file.unlink()
+        for file in tmp_path.rglob(lost.name):
+            file.unlink()
         with serve(tmp_path, "app.py", port=port):
             page.wait_for_function("!window.before")  # gradio loads the page again by itself
-            answered(page, "lion.jpg" if lost else photos[0].name)
-            assert page.locator("#problems").get_by_text("no longer on the server: add them again").count() == lost
-            show(page, photos[1])
+            answered(page, kept.name)
+            assert page.locator(".card").count() == 1
+            assert page.locator("#problems").get_by_text("no longer on the server: add them again").count() == 1
+            show(page, lost)

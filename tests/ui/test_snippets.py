@@ -52,7 +52,7 @@ def run(program: str, folder: Path) -> str:
     [
         Request(LITE),
         Request(LITE, "grad_cam", target="tabby", contrast="287", layer="stage3", signed=True),
-        Request(LITE, "occlusion"),
+        Request("resnet20x2_cifar.cifar10", "occlusion"),
         Request(LITE, precision="bfloat16"),
         Request("test_vit2", "attention", layer="3", head=1),
         Request(LITE, method=""),

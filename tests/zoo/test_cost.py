@@ -41,6 +41,23 @@ def test_published_figures(name, side, parameters, gmacs):
     assert c.macs / 1e9 == pytest.approx(gmacs, rel=0, abs=0.0005)
 
 
+# 10^6 activations at 224 pixels, from timm's benchmark of 2022, which counts what convolutions and products write.
+ACTIVATIONS = [
+    ("resnet50", 11.11),
+    ("mobilenetv2_100", 6.68),
+    ("convnext_tiny", 13.44),
+    ("swin_tiny_patch4_window7_224", 17.06),
+    ("vit_base_patch16_224", 23.9),
+    ("mixer_b16_224", 14.53),
+    ("cait_s24_224", 40.58),
+]
+
+
+@pytest.mark.parametrize(("name", "millions"), ACTIVATIONS)
+def test_published_activations(name, millions):
+    assert cost(name, (224, 224)).activations / 1e6 == pytest.approx(millions, rel=0, abs=0.006)
+
+
 def test_cifar_resnet_by_hand():
     stage = 3 * 3 * 16 * 16 * 32 * 32  # one convolution; halving the grid and doubling the channels keeps it
     total = 3 * 3 * 3 * 16 * 32 * 32 + 6 * stage + 2 * (stage // 2 + 5 * stage) + 64 * 10
@@ -84,7 +101,7 @@ def meta(*shape: int) -> torch.Tensor:
     ],
 )
 def test_operations_by_hand(run, macs):
-    assert _forward(Counted(run), 8, 8)[0] == macs
+    assert _forward(Counted(run), 8, 8)[0].macs == macs
 
 
 def test_tables_are_computed_for_real():
@@ -97,7 +114,7 @@ def test_tables_are_computed_for_real():
         y = x[:, :, even][..., row > 4] + mask[:3]
         return F.linear(y.to(x.device), meta(2, 3))
 
-    assert _forward(Counted(run), 8, 8)[0] == 3 * 4 * 3 * 2
+    assert _forward(Counted(run), 8, 8)[0].macs == 3 * 4 * 3 * 2
 
 
 def test_attention_layers():
@@ -117,6 +134,12 @@ def test_every_class_can_be_counted(name):
     assert c.macs > 0
     assert bool(c.attention_layers) == (model.no_attention is None)
     assert all(heads > 0 and model.get_submodule(path) for path, heads in c.attention_layers)
+
+
+def test_the_shapes_after_the_stages():
+    halves = tuple((f"stage{i}", (256 * 2**i // 2, 64 // 2**i, 128 // 2**i)) for i in range(1, 5))
+    assert cost("resnet50", (128, 256)).stages == halves
+    assert cost("vit_tiny_patch16_224").stages[0] == ("stage1", (197, 192))
 
 
 def test_native_sizes():
