@@ -19,10 +19,11 @@ from zoo import base
 from zoo.base import Backbone
 from zoo.layers.adapt import Layout
 from zoo.layers.channel_attention import gates_of
-from zoo.layers.conv import ConvNorm, halvings
+from zoo.layers.conv import ConvNorm, halvings, silent
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import NormLinear
 from zoo.layers.relative_position import distance_bias, distances
+from zoo.layers.reparam import fold_branches
 from zoo.layers.table import RELU
 from zoo.layers.windows import tiles
 from zoo.probe import Geometry, Grid, attention, tap
@@ -30,6 +31,7 @@ from zoo.registry import register
 
 KEY_DIM = 16  # channels of a head's queries and keys
 WINDOWS = 7, 7, 4  # side in each stage, in cells
+Make = Callable[..., nn.Module]  # ConvNorm, or the same under other names
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,6 @@ class Config(base.Config):
     num_heads: tuple[int, int, int]  # in each stage
     kernels: tuple[int, int, int, int] = (7, 5, 3, 3)  # of the conv that each head's queries go through
     depths: tuple[int, int, int] = (1, 2, 3)  # blocks in each stage
-
-
-def silent(made: ConvNorm) -> ConvNorm:
-    """Let a conv's norm begin by multiplying with 0."""
-    nn.init.zeros_(made.bn.weight)
-    return made
 
 
 class Residual(nn.Module):
@@ -59,13 +55,20 @@ class Residual(nn.Module):
         return x + self.drop_path(self.m(x))
 
 
-class Mlp(nn.Module):
-    """(B, C, H, W) -> (B, C, H, W)."""
+class Depthwise(Residual):
+    """The same of a depthwise conv, which then takes in the shortcut for inference. (B, C, H, W) -> (B, C, H, W)."""
 
-    def __init__(self, dim: int):
+    def folded(self) -> nn.Module:
+        return fold_branches([self.m, nn.Identity()])
+
+
+class Mlp(nn.Module):
+    """(B, C, H, W) -> (B, C, H, W). `make` makes a conv and its norm."""
+
+    def __init__(self, dim: int, make: Make):
         super().__init__()
-        self.pw1, self.act = ConvNorm(dim, 2 * dim, 1), RELU()
-        self.pw2 = silent(ConvNorm(2 * dim, dim, 1))
+        self.pw1, self.act = make(dim, 2 * dim, 1), RELU()
+        self.pw2 = silent(make(2 * dim, dim, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.pw2(self.act(self.pw1(x)))
@@ -114,10 +117,10 @@ class InWindows(nn.Module):
         return self.attn(x)
 
 
-def local(dim: int, drop_path: float, silence: bool = True) -> tuple[Residual, Residual]:
+def local(dim: int, drop_path: float, silence: bool = True, make: Make = ConvNorm) -> tuple[Residual, Residual]:
     """Make 3x3 depthwise conv, and MLP, each with a shortcut. (B, dim, H, W) -> (B, dim, H, W) both."""
-    depthwise = ConvNorm(dim, dim, 3, groups=dim)
-    return Residual(silent(depthwise) if silence else depthwise, drop_path), Residual(Mlp(dim), drop_path)
+    depthwise = make(dim, dim, 3, groups=dim)
+    return Depthwise(silent(depthwise) if silence else depthwise, drop_path), Residual(Mlp(dim, make), drop_path)
 
 
 class Block(nn.Module):
@@ -137,12 +140,12 @@ class Block(nn.Module):
 class Merging(nn.Module):
     """1x1 conv -> 3x3 depthwise conv -> gates -> 1x1 conv. (B, C, H, W) -> (B, dim, H/2, W/2), rounded up."""
 
-    def __init__(self, dim_in: int, dim: int):
+    def __init__(self, dim_in: int, dim: int, make: Make = ConvNorm):
         super().__init__()
         inner = 4 * dim_in
-        self.conv1, self.act = ConvNorm(dim_in, inner, 1), RELU()
-        self.conv2, self.se = ConvNorm(inner, inner, 3, 2, groups=inner), gates_of(1 / 4)(inner)
-        self.conv3 = ConvNorm(inner, dim, 1)
+        self.conv1, self.act = make(dim_in, inner, 1), RELU()
+        self.conv2, self.se = make(inner, inner, 3, 2, groups=inner), gates_of(1 / 4)(inner)
+        self.conv3 = make(inner, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act(self.conv2(self.act(self.conv1(x))))

@@ -135,7 +135,7 @@ class RepMixer(nn.Module):
         """All of it is linear: x + gamma * (mixer(x) - norm(x)) is one depthwise convolution."""
         mixer, gamma = fold_branches(self.mixer.branches()), self.layer_scale.gamma  # (dim, 1, 1)
         (norm,) = self.norm.branches()
-        normed, shift = affine(norm, mixer.groups)
+        normed, shift = affine(norm, mixer)
         assert mixer.bias is not None
         kernel = gamma[..., None] * (mixer.weight - widen(normed, 3))
         kernel += identity(len(gamma), mixer.groups, 3, kernel)

@@ -56,3 +56,11 @@ class AttentionPool(nn.Module):
         x = attention(q, k, v, layer=self, geometry=lambda: Geometry.one_query(grid, start), bias=bias)
         x = self.proj(x.transpose(1, 2).flatten(1))
         return x + self.mlp(self.norm(x))
+
+
+def one_head(q: Tensor, k: Tensor, v: Tensor, layer: nn.Module) -> Tensor:
+    """Let each place of a map read all, with a single head. (B, d, H, W) twice, (B, C, H, W) -> (B, C, H, W)."""
+    grid = Grid(0, *v.shape[2:])
+    q, k, v = (t.flatten(2).transpose(1, 2)[:, None] for t in (q, k, v))  # (B, 1, N, d) each
+    x = attention(q, k, v, layer=layer, geometry=lambda: Geometry.dense(grid))
+    return x[:, 0].transpose(1, 2).unflatten(2, grid.shape)

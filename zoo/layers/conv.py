@@ -1,5 +1,6 @@
 """Convolutions that families share: padded so that only strides change the grid, and followed by a batch norm."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
@@ -107,3 +108,14 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.bn(self.conv(x))
+
+
+def conv_norm(dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    """Make the same without an activation, as some checkpoints name it. (B, dim_in, H, W) -> (B, dim, H/s, W/s)."""
+    return nn.Sequential(OrderedDict(c=conv(dim_in, dim, kernel, stride, groups), bn=nn.BatchNorm2d(dim)))
+
+
+def silent(made: nn.Module) -> nn.Module:
+    """Let the batch norm `bn` of a layer begin by multiplying with 0."""
+    nn.init.zeros_(made.get_parameter("bn.weight"))
+    return made

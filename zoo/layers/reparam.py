@@ -21,7 +21,7 @@ from zoo.layers.drop import DropPath
 
 
 class BranchSum(nn.Module):
-    """The sum of branches, each a ConvNorm or a batch norm alone.
+    """The sum of branches, each a convolution, a batch norm, the one after the other, or the identity.
 
     Kernel sizes may differ, strides may not. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up.
     """
@@ -83,19 +83,23 @@ class RepBlock(BranchSum):
 
 def fold_branches(branches: Sequence[nn.Module]) -> nn.Conv2d:
     """Sum branches into one convolution, with the smaller kernels in the middle of the largest."""
-    convs = [branch.conv for branch in branches if isinstance(branch, ConvNorm)]
+    convs = [layer for branch in branches for layer in branch.modules() if isinstance(layer, nn.Conv2d)]
     largest = max(convs, key=lambda conv: conv.kernel_size)
-    kernels, biases = zip(*(affine(branch, largest.groups) for branch in branches), strict=True)
+    kernels, biases = zip(*(affine(branch, largest) for branch in branches), strict=True)
     kernel = torch.stack([widen(kernel, largest.kernel_size[0]) for kernel in kernels]).sum(0)
     return with_weights(largest, kernel, torch.stack(biases).sum(0))
 
 
-def affine(branch: nn.Module, groups: int) -> tuple[Tensor, Tensor]:
-    """Kernel (dim, dim_in / groups, k, k) and bias (dim,) of a ConvNorm, or of a batch norm alone, in `groups`."""
-    if isinstance(branch, ConvNorm):
-        return fold_norm(branch.conv.weight, branch.conv.bias, branch.bn)
-    assert isinstance(branch, nn.BatchNorm2d)
-    return fold_norm(identity(branch.num_features, groups, 1, branch.weight), None, branch)
+def affine(branch: nn.Module, like: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """Kernel (dim, dim_in / groups, k, k) and bias (dim,) of a branch, given a convolution of its dim and groups."""
+    dim = like.out_channels
+    kernel, bias = identity(dim, like.groups, 1, like.weight), like.weight.new_zeros(dim)
+    for layer in branch.modules():
+        if isinstance(layer, nn.Conv2d):
+            kernel, bias = layer.weight, bias if layer.bias is None else layer.bias
+        elif isinstance(layer, nn.BatchNorm2d):
+            kernel, bias = fold_norm(kernel, bias, layer)
+    return kernel, bias
 
 
 def fold_norm(weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""RepVGG and MobileOne: branches that become one convolution a block."""
+"""RepVGG, MobileOne and RepViT: branches that become one convolution a block."""
 
 import pytest
 import torch
@@ -12,9 +12,12 @@ from zoo.families.repvgg import Rep, RepVggBlock
 from zoo.layers.table import PLAIN
 
 
-@pytest.mark.parametrize(("name", "blocks"), [("repvgg_a0", 22), ("mobileone_s0", 43)])
+@pytest.mark.parametrize(("name", "blocks"), [("repvgg_a0", 22), ("mobileone_s0", 43), ("repvit_m1", 103)])
 def test_a_fused_model_is_a_plain_stack(name: str, blocks: int):
-    """A conv for each of the 21 blocks, or 21 pairs, in the stages, and one for the stem. Maps stay the same."""
+    """A conv for each of the 21 blocks, or 21 pairs, in the stages, and one for the stem. Maps stay the same.
+
+    RepViT has 3 in each of 20 blocks, 7 in each of 3 halvings, 2 in each of 10 gates, and 2 in the stem.
+    """
     model, x = build(name), noise_image(1, 64, 96)
     fused = zoo.fuse(model)
     assert sum(isinstance(m, nn.Conv2d) for m in fused.modules()) == blocks
