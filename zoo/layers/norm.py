@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo import probe
@@ -13,8 +14,8 @@ Act = Callable[[], nn.Module]  # makes an activation
 class LayerNorm(nn.LayerNorm):
     """LayerNorm over C, the last axis (Ba et al. 2016, arXiv:1607.06450). (B, ..., C) -> (B, ..., C)."""
 
-    def __init__(self, dim: int, eps: float = 1e-6):
-        super().__init__(dim, eps=eps)
+    def __init__(self, dim: int, eps: float = 1e-6, bias: bool = True):
+        super().__init__(dim, eps=eps, bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:
         return probe.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
@@ -64,19 +65,22 @@ class SimpleNorm2d(RmsNorm2d):
         return x * probe.held(torch.rsqrt(x.var(1, keepdim=True) + self.eps)) * self.weight[:, None, None]
 
 
-class GroupNorm(nn.GroupNorm):
+class GroupNorm(nn.Module):
     """Norm over the grid and a group of channels (Wu and He 2018, arXiv:1803.08494). (B, C, H, W) -> (B, C, H, W)."""
 
-    def __init__(self, dim: int, groups: int = 32):
-        super().__init__(groups, dim)
+    def __init__(self, dim: int, groups: int = 32, eps: float = 1e-5, bias: bool = True):
+        super().__init__()
+        self.groups, self.eps = groups, eps
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim)) if bias else None
 
-    def forward(self, input: Tensor) -> Tensor:
-        if probe.held(input) is input:  # not inside frozen_norm: the fast way
-            return super().forward(input)
-        x = input.unflatten(1, (self.num_groups, -1))
+    def forward(self, x: Tensor) -> Tensor:
+        if probe.held(x) is x:  # not inside frozen_norm: the fast way
+            return F.group_norm(x, self.groups, self.weight, self.bias, self.eps)
+        x = x.unflatten(1, (self.groups, -1))
         deviation = probe.held((x.var((2, 3, 4), unbiased=False, keepdim=True) + self.eps).sqrt())
-        x = ((x - x.mean((2, 3, 4), keepdim=True)) / deviation).flatten(1, 2)
-        return x * self.weight[:, None, None] + self.bias[:, None, None]
+        x = ((x - x.mean((2, 3, 4), keepdim=True)) / deviation).flatten(1, 2) * self.weight[:, None, None]
+        return x if self.bias is None else x + self.bias[:, None, None]
 
 
 class LayerNormAct2d(LayerNorm2d):
@@ -97,8 +101,8 @@ class GroupNormAct2d(GroupNorm):
         super().__init__(dim, dim // width)
         self.act = act()
 
-    def forward(self, input: Tensor) -> Tensor:
-        return self.act(super().forward(input))
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(super().forward(x))
 
 
 class EvoNorm2d(nn.Module):

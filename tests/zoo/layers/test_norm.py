@@ -10,7 +10,16 @@ from zoo.probe import frozen_norm
 
 
 @pytest.mark.parametrize(
-    "norm", [GroupNorm(12, 3), LayerNorm(12), LayerNorm2d(12), RmsNorm(12), RmsNorm2d(12), SimpleNorm2d(12)]
+    "norm",
+    [
+        GroupNorm(12, 3),
+        GroupNorm(12, 1, bias=False),
+        LayerNorm(12),
+        LayerNorm2d(12),
+        RmsNorm(12),
+        RmsNorm2d(12),
+        SimpleNorm2d(12),
+    ],
 )
 def test_with_its_deviation_held_fixed_a_norm_is_linear(norm: nn.Module):
     """So gradient times input sums to the output minus the output at zero, for any weighting of the outputs."""
