@@ -1,6 +1,7 @@
 """What the page can ask for: find a model, classify, explain, evaluate, time. No gradio here.
 
     search.py        finds models, and says what is known about one
+    table.py         every model as a line: filters, orders, what is near it
     explanations.py  which methods a model allows
     classes.py       finds classes by name
     jobs.py          the input and output of the engine: names, numbers and bytes

@@ -1,6 +1,8 @@
 """Write docs/FAMILIES.md: every family with its idea, its sizes, its published accuracy and its file.
 
     python -m tools.gallery
+
+The sizes are those of architectures that are built on the meta device.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,9 +16,9 @@ ROOT = Path(__file__).parent.parent
 FILE = ROOT / "docs" / "FAMILIES.md"
 HEAD = """# Families
 
-Every architecture that `zoo.names()` lists, by paper; `python -m tools.gallery` writes this page. Parameters are counted in
-millions, with each architecture's own number of classes. Accuracy is the published top-1 on ImageNet's validation photos
-in per cent, from the worst to the best checkpoint, each at the size that it was trained for; blank where none is published.
+Every architecture that `zoo.names()` lists, by paper; `python -m tools.gallery` writes this page. Parameters are in
+millions, with each architecture's own number of classes. Accuracy is the published top-1 on ImageNet's validation
+photos in per cent, from the worst to the best checkpoint, each at its own image size; blank where none is published.
 """
 COLUMNS = "| family | year | idea | architectures | parameters | top-1 |\n|---|--:|---|--:|--:|--:|\n"
 

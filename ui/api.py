@@ -1,4 +1,4 @@
-"""Endpoints for other programs: /models, /checkpoints, /classify, /explain, /latency. Gradio's API page lists them."""
+"""Endpoints for other programs: finding models, classifying, explaining, timing. Gradio's API page lists them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -21,9 +21,10 @@ import zoo
 from engine import EngineError, Job, Look, Looks, Request, Timing
 from engine.images import decode
 from engine.search import LONGEST
+from engine.table import lines, nearest, terms
 from explain import METHODS, export
-from ui import facts, uploads, work
-from ui.results import Architecture, Classified, Facts, Guess, Latency, Weighted
+from ui import facts, model_card, uploads, work
+from ui.results import Alternative, Architecture, Card, Classified, Facts, Guess, Latency, Weighted
 from zoo.catalogue import Checkpoint
 
 NO_PHOTO = "There is no photo: send a file, in Python with gradio_client.handle_file."
@@ -106,6 +107,32 @@ def checkpoints(query: Query = "", limit: Limit = 50) -> list[Weighted]:
 
 
 @endpoint
+def card(model: Model) -> Card:
+    """Say what is known about a model: the idea, what an image costs, the licence, and what is near it."""
+    line = model_card.opened(model)
+    price = zoo.cost(line.architecture, line.size, line.row.num_classes if line.row else None)
+    near = [Alternative(model=other.name, reason=reason) for other, reason in nearest(line, lines())]
+    accuracy = {name: pair[0] for name, pair in vars(line.accuracy).items() if pair} if line.accuracy else {}
+    return Card(
+        model=line.name,
+        sentences=model_card.sentences(line, price),
+        family=line.family.name,
+        papers=line.family.paper.split(", "),
+        year=line.family.year,
+        parameters=price.parameters,
+        macs=price.macs,
+        activations=price.activations,
+        input_size=list(line.size),
+        accuracy=accuracy,
+        stages=[[name, *shape] for name, shape in price.stages],
+        checkpoints=[row.name for row in engine.offered(line.architecture)],
+        licence=line.row.license if line.row else None,
+        allows=terms(line.row.license) if line.row else None,
+        alternatives=near,
+    )
+
+
+@endpoint
 async def classify(photo: Photo, model: Model, top: Top = 5, precision: Precision = "float32") -> Classified:
     """Name the most probable classes of a photo, and do nothing else: /explain makes maps."""
     look, row = await _look(photo, Request(model, method="", precision=precision)), engine.recipe(model)
@@ -154,7 +181,7 @@ async def latency(
     return Latency(**asdict(timing), method=timing.sentence())
 
 
-ENDPOINTS = (models, checkpoints, classify, explain, latency)
+ENDPOINTS = (models, checkpoints, card, classify, explain, latency)
 
 
 def described(function: Callable[..., Any]) -> str:

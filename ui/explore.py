@@ -227,6 +227,13 @@ def wire(p: Parts, demo: gr.Blocks) -> None:
     demo.load(restore, p.photos.strip, [p.model, *everything, *rest], js=kept, **QUICK)
 
 
+def wire_opening(p: Parts, chosen: gr.Textbox, tabs: gr.Tabs) -> None:
+    """Show a model here when the text that begins with its name changes."""
+    everything = [tabs, p.model, p.weights, *p.fitted]
+    opened = chosen.change(open_model, [chosen, p.method, p.target, p.against], everything, **QUICK)
+    opened.then(None, None, p.asked, js=ASK, **QUICK)
+
+
 def _wire_jobs(p: Parts) -> list:
     """Connect what starts a job; returns the events that can be cancelled."""
     # In the usual mode, a change that comes while an answer is being cancelled would never be sent.
@@ -278,6 +285,13 @@ def choose_model(chosen: str, method: str, target: str, against: str) -> list:
     """An architecture, with the weights that are offered first, or a checkpoint."""
     model = chosen if "." in chosen else choices.best_weights(chosen)
     return _show_model(model, method, target, against)
+
+
+def open_model(chosen: str, method: str, target: str, against: str) -> list:
+    """A model that was chosen in another tab, and this tab."""
+    model = chosen.partition(" ")[0]
+    shown = choose_model(model, method, target, against)
+    return [gr.Tabs(selected="explore"), model.partition(".")[0], *shown]
 
 
 def random_weights(model: str, method: str, target: str, against: str) -> list:

@@ -5,6 +5,7 @@ from html import escape
 
 import engine
 import zoo
+from engine.table import NO_COMMERCE, terms
 from zoo.catalogue import Checkpoint
 from zoo.cost import cost
 
@@ -18,7 +19,6 @@ DATA_SETS = {  # by label set
     "in22k-ms": "ImageNet-22k (Microsoft's)",
     "cifar10": "CIFAR-10",
 }
-RESTRICTED = ("nc", "noncommercial", "research")  # parts of the names of licences that do not allow every use
 WAYS = {"fast": "accelerated", "plain": "as it is written", "compiled": "torch.compile"}
 GREY = "<s></s>"  # a block of the height of a figure, until the figure is known
 
@@ -87,7 +87,7 @@ def knows(row: Checkpoint) -> str:
 
 
 def licence(row: Checkpoint) -> str:
-    restricted = any(part in row.license.lower() for part in RESTRICTED)
+    restricted = terms(row.license) == NO_COMMERCE
     return f'<span class="{"bad" if restricted else ""}">{escape(row.license)}</span>' if row.license else ""
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import gradio as gr
 
 from engine.limit import SECONDS, VARIABLE
-from ui import api, door, explore, static, work
+from ui import api, door, explore, models, static, work
 from ui.door import Blocks
 from ui.theme import theme
 from ui.widgets import CSS, HEAD
 
 ASSETS = Path(__file__).parent / "assets"
-TABS = {"Explore": explore}
+TABS: dict[str, Any] = {"Explore": explore, "Models": models}
 TOP = "<h1>Vision Zoo</h1><p>Any image classifier: what it says, how fast, and why</p>"
 SCRIPT = f"<script>{(ASSETS / 'page.js').read_text()}</script>"
 
@@ -38,7 +38,7 @@ def build() -> gr.Blocks:
     with Blocks(title="Vision Zoo", analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as demo:
         gr.HTML(TOP, elem_id="top", apply_default_css=False)
         parts = {}
-        with gr.Tabs(elem_id="tabs"):
+        with gr.Tabs(elem_id="tabs") as tabs:
             for name, tab in TABS.items():
                 with gr.Tab(name, id=name.lower()):
                     parts[name] = tab.layout()
@@ -47,6 +47,7 @@ def build() -> gr.Blocks:
         api.layout()  # before the events, which would take the endpoints' names
         for name, tab in TABS.items():
             tab.wire(parts[name], demo)
+        explore.wire_opening(parts["Explore"], parts["Models"].explored, tabs)
     # The engine decides which job computes, and how many may wait. Gradio hands it twice as many as it takes, so it is
     # the engine that refuses one, in words of ours, and nobody waits in gradio's queue.
     return demo.queue(default_concurrency_limit=2 * work.ENGINE.at_once)

@@ -37,6 +37,33 @@ class Weighted(TypedDict):
     input_size: Annotated[list[int], "height and width of the image that it takes, in pixels"]
 
 
+class Alternative(TypedDict):
+    """Another model near one."""
+
+    model: Annotated[str, "its name"]
+    reason: Annotated[str, "in what it is near, or better"]
+
+
+class Card(TypedDict):
+    """The answer of /card."""
+
+    model: Annotated[str, "a checkpoint, that of an architecture which comes first, or an architecture without one"]
+    sentences: Annotated[list[str], "the idea, how it is built, and what can be seen of it"]
+    family: Annotated[str, "the paper's name for it"]
+    papers: Annotated[list[str], "arXiv ids, or a description where there is none"]
+    year: Annotated[int, "in which the paper first appeared"]
+    parameters: Annotated[int, "numbers in its weights"]
+    macs: Annotated[int, "multiply-adds of one image"]
+    activations: Annotated[int, "numbers that its convolutions and products write for one image"]
+    input_size: Annotated[list[int], "height and width of that image, in pixels"]
+    accuracy: Annotated[dict[str, float], "published top-1 in percent by test set: imagenet, real, v2, a, r, sketch"]
+    stages: Annotated[list[list[Any]], "after each stage or block: its name, channels, rows and columns"]
+    checkpoints: Annotated[list[str], "of its architecture, the best first"]
+    licence: Annotated[str | None, "of the weights, as published; null for random weights"]
+    allows: Annotated[str | None, "a guide to that licence, and no legal advice"]
+    alternatives: Annotated[list[Alternative], "up to five other models"]
+
+
 class Guess(TypedDict):
     """A class and its probability."""
 

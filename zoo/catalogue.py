@@ -1,9 +1,9 @@
 """Which checkpoints can be loaded and what is known about them, read from tables; torch is not imported here.
 
 `checkpoints.tsv` holds the published checkpoints, `bundled/bundled.tsv` those that come with the zoo, `installed.tsv`
-those in packages that requirements.txt asks for, `accuracy.tsv` the published accuracies and `families.tsv` the papers.
-A blank cell means the default in `DEFAULTS`. The order of the rows is the priority: an architecture's first checkpoint
-is its publisher's default.
+those in packages that requirements.txt asks for, `accuracy.tsv` the published accuracies, `families.tsv` the papers,
+`costs.tsv` what each model costs. A blank cell means the default in `DEFAULTS`. The order of the rows is the priority:
+an architecture's first checkpoint is its publisher's default.
 """
 
 import csv
@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from zoo.labels import COUNTS
 
 ZOO = Path(__file__).parent
 BUNDLED = ZOO / "bundled"
+COSTS = ZOO / "costs.tsv"
 
 RGB = tuple[float, float, float]
 Pair = tuple[float, float]
@@ -72,6 +74,17 @@ class Accuracy:
     a: Pair | None  # natural photos that a ResNet-50 gets wrong, arXiv:1907.07174
     r: Pair | None  # renditions: paintings, toys, tattoos, arXiv:2006.16241
     sketch: Pair | None  # black and white sketches, arXiv:1905.13549
+
+
+class Figures(NamedTuple):
+    """What one image costs a model: a line of costs.tsv. zoo.cost counts it, also at other sizes."""
+
+    parameters: int
+    macs: int  # multiply-adds of convolutions and matrix products
+    activations: int  # numbers that these write
+
+
+Priced = tuple[str, int, int, int]  # architecture, height and width of the image in pixels, number of classes
 
 
 @dataclass(frozen=True)
@@ -169,6 +182,17 @@ def family_of(architecture: str) -> Family | None:
 def accuracy(name: str) -> dict[int, Accuracy]:
     """Published accuracies of a checkpoint by image side in pixels; empty if there are none."""
     return dict(_accuracies().get(name, {}))
+
+
+@cache
+def figures() -> dict[Priced, Figures]:
+    """What every architecture costs at its own size, and with the size and classes of each of its checkpoints."""
+    return {
+        (row["name"], int(row["height"]), int(row["width"]), int(row["classes"])): Figures(
+            int(row["parameters"]), int(row["macs"]), int(row["activations"])
+        )
+        for row in _rows(COSTS)
+    }
 
 
 def _rows(file: Path) -> Iterator[dict[str, str]]:

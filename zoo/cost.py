@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.catalogue import for_architecture
 from zoo.meta import OnMeta
-from zoo.probe import STAGES, Probe, probe, whole
+from zoo.probe import STAGES, Probe, Tap, probe, whole
 from zoo.registry import create_meta, variant
 
 USUAL_SIDE = 224  # pixels; for an architecture without a size in its config or a checkpoint
@@ -31,7 +31,7 @@ class Cost:
     height: int  # of the image, in pixels
     width: int
     attention_layers: tuple[tuple[str, int], ...]  # between positions: (path of the module, heads), in running order
-    stages: tuple[tuple[str, tuple[int, ...]], ...]  # after each stage or block: (tap, shape without the batch)
+    stages: tuple[tuple[str, tuple[int, int, int]], ...]  # after each stage or block: (tap, its map's C, H, W)
 
 
 def cost(architecture: str, size: tuple[int, int] | None = None, num_classes: int | None = None) -> Cost:
@@ -59,9 +59,14 @@ def _cost(architecture: str, height: int, width: int, num_classes: int | None) -
     between_positions = [record for record in seen.attention if record.geometry is not None]
     heads = tuple((paths[record.layer], record.weights.shape[1]) for record in between_positions)
     parameters = sum(p.numel() for p in model.parameters())
-    shapes = tuple((name, tuple(tap.value.shape[1:])) for name, tap in seen.taps.items())
+    stages = tuple((name, _map_shape(tap)) for name, tap in seen.taps.items())
     weight_bytes = parameters * torch.float32.itemsize
-    return Cost(parameters, count.macs, count.activations, weight_bytes, height, width, heads, shapes)
+    return Cost(parameters, count.macs, count.activations, weight_bytes, height, width, heads, stages)
+
+
+def _map_shape(tap: Tap) -> tuple[int, int, int]:
+    channels = tap.value.shape[1 if tap.layout == "NCHW" else -1]
+    return channels, *tap.shape
 
 
 def _forward(model: nn.Module, height: int, width: int) -> tuple["_Counter", Probe]:

@@ -46,6 +46,20 @@ def odd_files(tmp_path_factory):
     return folder
 
 
+def test_a_card_says_what_the_catalogue_and_the_architecture_say(client):
+    found = client.predict("resnet50", api_name="/card")
+    row, family = engine.offered("resnet50")[0], zoo.family_of("resnet50")
+    price = zoo.cost("resnet50", row.size)
+    assert (found["model"], found["licence"], found["family"]) == (row.name, row.license, family.name)
+    assert found["sentences"][0] == family.sentence
+    assert (found["parameters"], found["macs"], found["input_size"]) == (25_557_032, price.macs, list(row.size))
+    assert found["stages"][0] == ["stage1", 256, row.size[0] // 4, row.size[1] // 4]
+    assert found["checkpoints"] == [each.name for each in zoo.for_architecture("resnet50")]
+    assert len(found["alternatives"]) == 5
+    random = client.predict("resnet110_cifar", api_name="/card")
+    assert (random["licence"], random["accuracy"], random["checkpoints"]) == (None, {}, [])
+
+
 @pytest.mark.parametrize("name", ["deep.png", "print.jpg", "clear.png", "icon.ico", "turned.jpg"])
 def test_a_file_gives_the_same_answer_by_endpoint_and_zoo(client, odd_files, name):
     row = zoo.checkpoint(LITE)
@@ -136,7 +150,7 @@ def test_answers_have_the_fields_that_are_documented(client):
         assert set(answer) == set(hints)
         for name, hint in hints.items():
             assert f"{name}: {hint.__metadata__[-1]}" in told
-    assert set(listed) == {"/models", "/checkpoints", "/classify", "/explain", "/latency"}
+    assert set(listed) == {"/models", "/checkpoints", "/card", "/classify", "/explain", "/latency"}
 
 
 def test_models_and_checkpoints_say_what_to_take(client):

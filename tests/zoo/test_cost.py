@@ -139,7 +139,8 @@ def test_every_class_can_be_counted(name):
 def test_the_shapes_after_the_stages():
     halves = tuple((f"stage{i}", (256 * 2**i // 2, 64 // 2**i, 128 // 2**i)) for i in range(1, 5))
     assert cost("resnet50", (128, 256)).stages == halves
-    assert cost("vit_tiny_patch16_224").stages[0] == ("stage1", (197, 192))
+    assert cost("vit_tiny_patch16_224").stages[0] == ("stage1", (192, 14, 14))
+    assert cost("swin_tiny_patch4_window7_224").stages[3] == ("stage4", (768, 7, 7))
 
 
 def test_native_sizes():
