@@ -21,6 +21,7 @@ from zoo.layers.adapt import Layout
 from zoo.layers.conv import conv
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import classifier
+from zoo.layers.init import init_fan_in
 from zoo.layers.norm import BatchNormAct2d
 from zoo.layers.pool import BlurPool
 from zoo.probe import tap
@@ -96,7 +97,7 @@ class DenseNet(MeanReadout):
         self.drop = nn.Dropout(cfg.drop)
         self.classifier = classifier(dim, cfg.num_classes)
         self.num_features, self.num_classes = dim, cfg.num_classes
-        self.apply(_init)
+        self.apply(init_fan_in)
 
     def forward_features(self, x: Tensor) -> Tensor:
         for name, layer in self.features.named_children():
@@ -104,13 +105,6 @@ class DenseNet(MeanReadout):
             if name.startswith("denseblock"):
                 x = tap(name.replace("denseblock", "stage"), x, "NCHW")
         return tap("cam", x, "NCHW")
-
-
-def _init(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight)
-    elif isinstance(module, nn.Linear):
-        nn.init.zeros_(module.bias)
 
 
 DENSENET121 = Config((6, 12, 24, 16))

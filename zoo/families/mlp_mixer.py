@@ -5,12 +5,13 @@
 
 Tolstikhin et al. 2021, "MLP-Mixer: An all-MLP Architecture for Vision", arXiv:2105.01601. The gmixer variants, with
 gated MLPs, are timm's own (Ross Wightman). Its token MLP has weights for every position, so it takes one size only.
+Other families share this model: they differ in the block.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import isqrt
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from zoo.base import Backbone
 from zoo.layers.drop import DropPath
 from zoo.layers.embed import PatchEmbed
 from zoo.layers.head import classifier
+from zoo.layers.init import init_glorot
 from zoo.layers.mlp import GluMlp, Mlp
 from zoo.layers.norm import LayerNorm
 from zoo.probe import Grid, tap
@@ -26,15 +28,21 @@ from zoo.registry import register
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(base.Config):
-    """What tells one Mixer from another."""
+class SizeConfig(base.Config):
+    """What tells apart nets of the same block."""
 
     patch: int  # side of a patch in pixels
     depth: int  # blocks
     dim: int  # channels
+    img_size: int = 224  # side of the only image that it takes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(SizeConfig):
+    """What tells one Mixer from another."""
+
     mlp_ratio: tuple[float, float] = (0.5, 4.0)  # hidden units of the token and of the channel MLP, over dim
     mlp: Callable[[int, int], nn.Module] = Mlp  # both MLPs: width, hidden units
-    img_size: int = 224  # side of the only image that it takes
 
 
 class Block(nn.Module):
@@ -61,23 +69,30 @@ class MlpMixer(Backbone):
     classifier_key = "head"
     only_size = True
     no_attention = "it mixes positions by MLPs whose weights are the same for every image"
+    # What another family replaces: the block, given tokens and config; the last norm; what draws random weights; and
+    # the layer of a block whose inputs are the tokens.
+    block: ClassVar[type[nn.Module]] = Block
+    last_norm: ClassVar[type[nn.Module]] = LayerNorm
+    draw = staticmethod(init_glorot)
+    along_tokens: ClassVar[str] = "mlp_tokens.fc1"
 
-    def __init__(self, cfg: Config):
+    def __init__(self, cfg: SizeConfig):
         super().__init__()
         self.num_features, self.num_classes, self.img_size = cfg.dim, cfg.num_classes, cfg.img_size
         side = cfg.img_size // cfg.patch
         self.grid = Grid(0, side, side)
         self.stem = PatchEmbed(cfg.patch, cfg.dim)
-        self.blocks = nn.Sequential(*(Block(self.grid.tokens, cfg) for _ in range(cfg.depth)))
-        self.norm = LayerNorm(cfg.dim)
+        self.blocks = nn.Sequential(*(self.block(self.grid.tokens, cfg) for _ in range(cfg.depth)))
+        self.norm = self.last_norm(cfg.dim)
         self.head_drop = nn.Dropout(cfg.drop)
         self.head = classifier(cfg.dim, cfg.num_classes)
+        self.apply(self.draw)
 
     @classmethod
-    def fit(cls, cfg: Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
+    def fit(cls, cfg: SizeConfig, state_dict: dict[str, Tensor]) -> dict[str, Any]:
         """Read the number of classes and, from the number of tokens, the (square) image's size."""
         fitted = super().fit(cfg, state_dict)
-        weight = state_dict.get("blocks.0.mlp_tokens.fc1.weight")
+        weight = state_dict.get(f"blocks.0.{cls.along_tokens}.weight")
         return fitted if weight is None else fitted | {"img_size": cfg.patch * isqrt(weight.shape[1])}
 
     def forward_features(self, x: Tensor) -> Tensor:

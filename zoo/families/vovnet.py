@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from zoo import base
 from zoo.base import CHANNEL_GATES, CONVOLUTIONS, Backbone
-from zoo.layers.channel_attention import EfficientChannelAttention
+from zoo.layers.channel_attention import EffectiveSqueezeExcite, EfficientChannelAttention
 from zoo.layers.conv import conv
 from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.head import ClassifierHead
@@ -47,18 +47,6 @@ class Config(base.Config):
     gates: Callable[[int], nn.Module] | None = None  # of a stage's last block, given their channels
     residual: bool = True  # blocks after a stage's first add their input
     style: Style = PLAIN  # of all layers
-
-
-class EffectiveSqueezeExcite(nn.Module):
-    """mean over the grid -> 1x1 conv -> hard sigmoid -> times x, in CenterMask. (B, C, H, W) -> (B, C, H, W)."""
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.fc = nn.Conv2d(dim, dim, 1)
-        self.gate = nn.Hardsigmoid()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.gate(self.fc(x.mean((2, 3), keepdim=True)))
 
 
 def separable(dim_in: int, dim: int, kernel: int, style: Style, stride: int = 1) -> nn.Module:

@@ -55,6 +55,18 @@ class EfficientChannelAttention(nn.Module):
         return x * gates[:, 0, :, None, None]
 
 
+class EffectiveSqueezeExcite(nn.Module):
+    """mean over the grid -> 1x1 conv -> hard sigmoid -> times x, in CenterMask. (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.fc = nn.Conv2d(dim, dim, 1)
+        self.gate = nn.Hardsigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(self.fc(x.mean((2, 3), keepdim=True)))
+
+
 class Gates(nn.Module):
     """SqueezeExcite as the mobile nets' checkpoints name it, with any activation and any squashing of the gates.
 

@@ -28,6 +28,23 @@ def init_fan_out(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
+def init_fan_in(module: nn.Module) -> None:
+    """The same by the number of its inputs; a linear layer begins without a bias."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight)
+    elif isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)
+
+
+def init_glorot(module: nn.Module) -> None:
+    """Draw a linear layer's weights by its inputs and outputs, a convolution's by its inputs; leave any other."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+
+
 @torch.no_grad()
 def init_mobile(module: nn.Module) -> None:
     """Draw weights as in TensorFlow's mobile nets, scaled by a layer's outputs; leave other modules as they are."""

@@ -146,6 +146,7 @@ def test_its_state_dict_rebuilds_it(name):
     assert torch.equal(run(again, image(made)), run(model, image(made)))
 
 
+@pytest.mark.filterwarnings("ignore:The tensor attributes .*_flat_weights:UserWarning")  # of PyTorch's own LSTM
 @ONCE_A_FAMILY
 def test_torch_exports_it(name):
     made, model = ready(name)
