@@ -194,5 +194,7 @@ MOVES: dict[Any, Callable[..., Cells]] = {
     F.pad: _padded,
     Tensor.__getitem__: _indexed,
 }
-# Products whose rows are the first factor's: the output of attention is where its queries are.
-LEADS = {torch.matmul, torch.bmm, Tensor.matmul, Tensor.__matmul__, Tensor.bmm, F.scaled_dot_product_attention}
+# Products whose rows are the first factor's: the output of attention is where its queries are. And torch.add, used in
+# place of +, where the first term is a shortcut: it tells the place where a branch leans to one side.
+PRODUCTS = {torch.matmul, torch.bmm, Tensor.matmul, Tensor.__matmul__, Tensor.bmm, F.scaled_dot_product_attention}
+LEADS = {*PRODUCTS, torch.add}
