@@ -62,7 +62,7 @@ def self_attention(index: int, cfg: "Config", qkv_bias: bool = True) -> SelfAtte
 
 
 class Block(nn.Module):
-    """(B, N, C) -> (B, N, C). `last`: explanations should look at what its attention reads."""
+    """(B, N, C) -> (B, N, C). `last`: explanations should look at what its attention reads, besides `more`."""
 
     def __init__(self, index: int, drop_path: float, cfg: "Config"):
         super().__init__()
@@ -74,11 +74,11 @@ class Block(nn.Module):
         self.ls2 = layer_scale(cfg.dim, cfg.layer_scale)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, grid: Grid, last: bool = False) -> Tensor:
+    def forward(self, x: Tensor, grid: Grid, *more: Any, last: bool = False) -> Tensor:
         y = self.norm1(x)
         if last:
             y = tap("cam", y, "NLC", grid)
-        x = x + self.drop_path(self.ls1(self.attn(y, grid)))
+        x = x + self.drop_path(self.ls1(self.attn(y, grid, *more)))
         return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
 
 
