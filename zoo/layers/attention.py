@@ -14,11 +14,11 @@ class SelfAttention(nn.Module):
     `bias` (B, 1, 1, N) is added to the scores of each key; a very low value hides padding.
     """
 
-    def __init__(self, dim: int, num_heads: int, qkv_bias: bool = True):
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool = True, proj_bias: bool = True):
         super().__init__()
         self.num_heads = num_heads
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = nn.Linear(dim, dim)
+        self.proj = nn.Linear(dim, dim, bias=proj_bias)
 
     def geometry(self, grid: Grid) -> Geometry:
         return Geometry.dense(grid)
