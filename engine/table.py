@@ -8,12 +8,7 @@ import zoo
 from engine.search import find_models
 from zoo.catalogue import Accuracy, Checkpoint, Family, Figures, figures
 
-NONCOMMERCIAL = {
-    "nc",
-    "noncommercial",
-    "research",
-    "amlr",
-}  # words in the names of licences that do not allow every use
+NONCOMMERCIAL = {"nc", "noncommercial", "research", "amlr"}  # words in names of licences
 ANY_USE = "apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0"
 UNKNOWN = "unknown", "unstated"
 NO_COMMERCE = "no commercial use"

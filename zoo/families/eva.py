@@ -22,6 +22,7 @@ from zoo.families import vit
 from zoo.families.vit import ViT
 from zoo.layers.drop import DropPath
 from zoo.layers.rotary import AxialRotary, CentredRotary, MixedRotary, Turns, rotary_turns
+from zoo.layers.scale import gamma
 from zoo.probe import Geometry, Grid, attention, tap
 from zoo.registry import register
 
@@ -79,17 +80,15 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """(B, N, C) -> (B, N, C). `last`: explanations should look at what its attention reads."""
 
-    def __init__(self, index: int, drop_path: float, cfg: "Config"):
+    def __init__(self, index: int, drop_path: float, cfg: "Config", scale_mlp: bool = True):
         super().__init__()
         self.norm1 = cfg.norm(cfg.dim)
         self.attn = cfg.attention(index, cfg)
         self.norm2 = cfg.norm(cfg.dim)
         self.mlp = cfg.mlp(cfg.dim, int(cfg.dim * cfg.mlp_ratio))
         self.drop_path = DropPath(drop_path)
-        self.gamma_1 = self.gamma_2 = None
-        if cfg.layer_scale is not None:
-            self.gamma_1 = nn.Parameter(torch.full((cfg.dim,), cfg.layer_scale))
-            self.gamma_2 = nn.Parameter(torch.full((cfg.dim,), cfg.layer_scale))
+        self.gamma_1 = gamma(cfg.dim, cfg.layer_scale)
+        self.gamma_2 = gamma(cfg.dim, cfg.layer_scale if scale_mlp else None)
 
     def add(self, x: Tensor, y: Tensor, gamma: Tensor | None) -> Tensor:
         y = self.drop_path(y)

@@ -4,7 +4,7 @@
 
 There is no class token. The gap rows take the mean of the patches instead of the query. Zhai et al. 2023,
 "Sigmoid Loss for Language Image Pre-Training", arXiv:2303.15343. The so400m width: Alabdulmohsin et al. 2023,
-arXiv:2305.13035. No classes: features.
+arXiv:2305.13035. 448 and 896 pixels: from PaliGemma, Beyer et al. 2024, arXiv:2407.07726. No classes: features.
 """
 
 from dataclasses import replace
@@ -49,5 +49,7 @@ VARIANTS = {
     "vit_so400m_patch14_siglip_gap_224": replace(SO400M, readout="norm_mean"),
     "vit_so400m_patch14_siglip_gap_378": replace(SO400M, img_size=378, readout="norm_mean"),
     "vit_so400m_patch14_siglip_gap_384": replace(SO400M, img_size=384, readout="norm_mean", embed=RAGGED),
+    "vit_so400m_patch14_siglip_gap_448": replace(SO400M, img_size=448, readout="norm_mean"),
+    "vit_so400m_patch14_siglip_gap_896": replace(SO400M, img_size=896, readout="norm_mean"),
 }
 register(ViT, VARIANTS)

@@ -43,6 +43,9 @@ class Tokens:
     norm: bool = False  # norm before the first block
 
 
+Readout = Literal["token", "raw_token", "norm_mean", "mean_norm", "mean"]  # as in zoo/base.py; raw: without a norm
+
+
 @dataclass(frozen=True)
 class Pool:
     """One learned query reads the tokens, instead of a class token."""
@@ -62,7 +65,7 @@ def self_attention(index: int, cfg: "Config", qkv_bias: bool = True) -> SelfAtte
 
 
 class Block(nn.Module):
-    """(B, N, C) -> (B, N, C). `last`: explanations should look at what its attention reads."""
+    """(B, N, C) -> (B, N, C). `last`: explanations should look at what its attention reads, besides `more`."""
 
     def __init__(self, index: int, drop_path: float, cfg: "Config"):
         super().__init__()
@@ -74,11 +77,11 @@ class Block(nn.Module):
         self.ls2 = layer_scale(cfg.dim, cfg.layer_scale)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, grid: Grid, last: bool = False) -> Tensor:
+    def forward(self, x: Tensor, grid: Grid, *more: Any, last: bool = False) -> Tensor:
         y = self.norm1(x)
         if last:
             y = tap("cam", y, "NLC", grid)
-        x = x + self.drop_path(self.ls1(self.attn(y, grid)))
+        x = x + self.drop_path(self.ls1(self.attn(y, grid, *more)))
         return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
 
 
@@ -94,7 +97,7 @@ class Config(base.Config):
     mlp_ratio: float = 4.0  # hidden width of the MLP over dim
     layer_scale: float | None = None  # initial scale of each branch
     tokens: Tokens = Tokens()  # class token, registers and positions
-    readout: Literal["token", "norm_mean", "mean_norm", "mean"] | Pool = "token"  # as in zoo/base.py
+    readout: Readout | Pool = "token"  # what the last layer reads
     embed: Callable[[int, int], nn.Module] = PatchEmbed  # of (patch, dim)
     norm: Callable[[int], nn.Module] = LayerNorm  # given its channels
     attention: Callable[[int, Any], nn.Module] = self_attention  # of (index of the block, cfg)
@@ -115,7 +118,8 @@ class ViT(Backbone):
     def __init__(self, cfg: Config):
         super().__init__()
         self.num_features, self.num_classes, self.img_size = cfg.dim, cfg.num_classes, cfg.img_size
-        self.readout = "attention_pool" if isinstance(cfg.readout, Pool) else cfg.readout
+        kind = "attention_pool" if isinstance(cfg.readout, Pool) else cfg.readout
+        self.readout = "token" if kind == "raw_token" else kind
         self.prefix, self.placed_prefix = self.count_prefix(cfg), self.count_placed(cfg)
         side = self.table_side(cfg)
         self.table_grid = side, side
@@ -129,7 +133,7 @@ class ViT(Backbone):
         (rates,) = drop_path_rates(cfg.drop_path, (cfg.depth,))
         self.blocks = nn.Sequential(*(cfg.block(i, rate, cfg) for i, rate in enumerate(rates)))
         self.no_rollout = getattr(self.blocks[0], "no_rollout", None)
-        self.norm = nn.Identity() if cfg.readout in ("mean", "mean_norm") else cfg.norm(cfg.dim)
+        self.norm = nn.Identity() if cfg.readout in ("raw_token", "mean", "mean_norm") else cfg.norm(cfg.dim)
         self.attn_pool = cfg.readout.build(cfg) if isinstance(cfg.readout, Pool) else None
         self.fc_norm = cfg.norm(cfg.dim) if cfg.readout == "mean_norm" else nn.Identity()
         self.head_drop = nn.Dropout(cfg.drop)

@@ -14,7 +14,7 @@ in Swin V2, Liu et al. 2021, arXiv:2111.09883.
 import math
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -42,10 +42,10 @@ class PostNormBlock(nn.Module):
         for norm in (self.norm1, self.norm2):
             nn.init.constant_(norm.get_parameter("weight"), cfg.layer_scale or 1.0)
 
-    def forward(self, x: Tensor, grid: Grid, last: bool = False) -> Tensor:
+    def forward(self, x: Tensor, grid: Grid, *more: Any, last: bool = False) -> Tensor:
         if last:
             x = tap("cam", x, "NLC", grid)
-        x = x + self.drop_path(self.norm1(self.attn(x, grid)))
+        x = x + self.drop_path(self.norm1(self.attn(x, grid, *more)))
         return x + self.drop_path(self.norm2(self.mlp(x)))
 
 

@@ -15,11 +15,13 @@ class SelfAttention(nn.Module):
     heads' values, C unless given.
     """
 
-    def __init__(self, dim: int, num_heads: int, qkv_bias: bool = True, inner: int | None = None):
+    def __init__(
+        self, dim: int, num_heads: int, qkv_bias: bool = True, proj_bias: bool = True, inner: int | None = None
+    ):
         super().__init__()
         self.num_heads, inner = num_heads, inner or dim
         self.qkv = nn.Linear(dim, 3 * inner, bias=qkv_bias)
-        self.proj = nn.Linear(inner, dim)
+        self.proj = nn.Linear(inner, dim, bias=proj_bias)
 
     def geometry(self, grid: Grid) -> Geometry:
         return Geometry.dense(grid)

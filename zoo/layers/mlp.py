@@ -69,13 +69,13 @@ class SwiGlu(nn.Module):
     arXiv:2002.05202; the norm is EVA-02's (Fang et al. 2023, arXiv:2303.11331). `hidden` is the width of each half.
     """
 
-    def __init__(self, dim: int, hidden: int, norm: Callable[[int], nn.Module] | None = None):
+    def __init__(self, dim: int, hidden: int, norm: Callable[[int], nn.Module] | None = None, bias: bool = True):
         super().__init__()
-        self.fc1_g = nn.Linear(dim, hidden)
-        self.fc1_x = nn.Linear(dim, hidden)
+        self.fc1_g = nn.Linear(dim, hidden, bias)
+        self.fc1_x = nn.Linear(dim, hidden, bias)
         self.act = nn.SiLU()
         self.norm = norm(hidden) if norm else nn.Identity()
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc2 = nn.Linear(hidden, dim, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(self.norm(self.act(self.fc1_g(x)) * self.fc1_x(x)))

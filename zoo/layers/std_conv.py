@@ -12,28 +12,43 @@ from zoo.layers.conv import SameConv2d, pad_same
 
 
 class StdConv2d(nn.Conv2d):
-    """(w - mean) / deviation of each kernel. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
+    """(w - mean) / deviation of each kernel. (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up.
 
-    def __init__(self, dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1, eps: float = 1e-8):
-        super().__init__(dim_in, dim, kernel, stride, kernel // 2, groups=groups, bias=False)
-        self.eps = eps
+    `same`: padded as TensorFlow's "same" is.
+    """
+
+    def __init__(
+        self,
+        dim_in: int,
+        dim: int,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        eps: float = 1e-8,
+        same: bool = False,
+        bias: bool = False,
+    ):
+        super().__init__(dim_in, dim, kernel, stride, 0 if same else kernel // 2, groups=groups, bias=bias)
+        self.eps, self.same = eps, same
 
     def standardised(self) -> Tensor:
         """The kernels that are applied. (dim, dim_in / groups, k, k)."""
         return standardise(self.weight, self.eps)
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.same:
+            input = pad_same(input, self.kernel_size, self.stride)
         return self._conv_forward(input, self.standardised(), self.bias)
 
     def folded(self) -> nn.Conv2d:
-        return with_kernel(nn.Conv2d, self, self.standardised())
+        return with_kernel(SameConv2d if self.same else nn.Conv2d, self, self.standardised())
 
 
-class ScaledStdConv2d(nn.Conv2d):
+class ScaledStdConv2d(StdConv2d):
     """Kernels of length `gamma`, times a learned gain: of no effect on the variance of what comes in.
 
     (B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up. Brock et al. 2021, arXiv:2101.08692, equation 3;
-    `gamma` makes up for the activation before. `same`: padded as TensorFlow's "same" is.
+    `gamma` makes up for the activation before.
     """
 
     def __init__(
@@ -47,22 +62,12 @@ class ScaledStdConv2d(nn.Conv2d):
         same: bool = False,
         gain: float = 1.0,
     ):
-        super().__init__(dim_in, dim, kernel, stride, 0 if same else kernel // 2, groups=groups)
-        self.same, self.eps = same, 1e-5
+        super().__init__(dim_in, dim, kernel, stride, groups, 1e-5, same, bias=True)
         self.length = gamma * (dim_in // groups * kernel**2) ** -0.5
         self.gain = nn.Parameter(torch.full((dim, 1, 1, 1), gain))
 
     def standardised(self) -> Tensor:
-        """The kernels that are applied. (dim, dim_in / groups, k, k)."""
         return standardise(self.weight, self.eps, (self.gain * self.length).flatten())
-
-    def forward(self, input: Tensor) -> Tensor:
-        if self.same:
-            input = pad_same(input, self.kernel_size, self.stride)
-        return self._conv_forward(input, self.standardised(), self.bias)
-
-    def folded(self) -> nn.Conv2d:
-        return with_kernel(SameConv2d if self.same else nn.Conv2d, self, self.standardised())
 
 
 def standardise(weight: Tensor, eps: float, scale: Tensor | None = None) -> Tensor:

@@ -82,6 +82,17 @@ def test_dinov2(name, registers):
     assert_like_timm(name, dinov2(layout, 96, registers), model)
 
 
+def test_aimv2():
+    layout, model = native("aimv2_large_patch14_224", depth=1, embed_dim=64)
+    for ours, apples in (
+        ("fc1_g", "fc1"), ("fc1_x", "fc3"), ("norm1", "norm_1"), ("norm2", "norm_2"), ("blocks.", "trunk.blocks."),
+        ("patch_embed.", "preprocessor.patchifier."), ("pos_embed", "preprocessor.pos_embed"),
+    ):  # fmt: skip
+        layout = {k.replace(ours, apples): v for k, v in layout.items()}
+    layout["trunk.post_trunk_norm.weight"] = layout.pop("norm.weight")
+    assert_like_timm("aimv2_large_patch14_224", layout, model)
+
+
 def test_ijepa(tmp_path):
     from timm.models.vision_transformer import checkpoint_filter_fn
 

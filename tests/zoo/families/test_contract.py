@@ -40,7 +40,12 @@ UNPACKED = {
 # The logits are a mean over last layers, each of which reads a part of the features.
 SEVERAL_HEADS = {"crossvit", "efficientvim"}
 # Weights that make only what the head does not read: of the last block's queries, it reads the class token's alone.
-UNREAD = {"mvitv2_small_cls": [f"stages.3.blocks.1.attn.{key}" for key in ("rel_pos_h", "rel_pos_w", "pool_q.weight")]}
+UNREAD = {
+    "mvitv2_small_cls": [f"stages.3.blocks.1.attn.{key}" for key in ("rel_pos_h", "rel_pos_w", "pool_q.weight")],
+    "vit_relpos_medium_patch16_cls_224": [
+        f"blocks.1.attn.rel_pos.mlp.{layer}.{key}" for layer in ("fc1", "fc2") for key in ("weight", "bias")
+    ],
+}
 
 
 @lru_cache(1)  # conftest.py runs all that is asked of one variant together

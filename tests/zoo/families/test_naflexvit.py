@@ -14,7 +14,9 @@ from zoo.registry import variant
 
 CHECKPOINT = zoo.checkpoint("naflexvit_base_patch16_gap.e300_s576_in1k")
 IMAGES = noise_images()
-KINDS = tuple(f"naflexvit_base_patch16_{kind}" for kind in ("gap", "par_gap", "parfac_gap", "map", "siglip"))
+KINDS = tuple(
+    f"naflexvit_base_patch16_{kind}" for kind in ("gap", "par_gap", "parfac_gap", "map", "radio_v3", "siglip")
+)
 SMALL = {"depth": 2, "num_heads": 3}
 SHAPES = [(4, 9), (7, 2), (3, 3)]  # rows and columns of patches
 
