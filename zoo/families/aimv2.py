@@ -51,9 +51,13 @@ class AimV2(ViT):
     layouts = (*ViT.layouts, APPLE)
 
 
-def unbiased_attention(index: int, cfg: Config) -> SelfAttention:
-    """Make the attention of any block."""
-    return SelfAttention(cfg.dim, cfg.num_heads, qkv_bias=False, proj_bias=False)
+class UnbiasedAttention(SelfAttention):
+    """Every token reads every token. (B, N, C) -> (B, N, C)."""
+
+    def __init__(self, index: int, cfg: Config):
+        nn.Module.__init__(self)
+        self.num_heads = cfg.num_heads
+        self.qkv, self.proj = nn.Linear(cfg.dim, 3 * cfg.dim, bias=False), nn.Linear(cfg.dim, cfg.dim, bias=False)
 
 
 LARGE = Config(
@@ -66,7 +70,7 @@ LARGE = Config(
     readout="norm_mean",
     embed=NormedPatches,
     norm=partial(RmsNorm, eps=1e-5),
-    attention=unbiased_attention,
+    attention=UnbiasedAttention,
     mlp=partial(SwiGlu, bias=False),
     num_classes=0,
 )

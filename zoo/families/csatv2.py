@@ -182,13 +182,22 @@ class Block(nn.Module):
         return x + self.drop_path(y * self.attn(y))
 
 
+class FixedWidthAttention(SelfAttention):
+    """Every token reads every token, with values as wide in each stage. (B, N, C) -> (B, N, C)."""
+
+    def __init__(self, dim: int):
+        nn.Module.__init__(self)
+        self.num_heads = HEADS
+        self.qkv, self.proj = nn.Linear(dim, 3 * INNER, bias=False), nn.Linear(INNER, dim)
+
+
 class TransformerBlock(nn.Module):
     """(B, C, H, W) -> (B, C, H, W)."""
 
     def __init__(self, dim: int):
         super().__init__()
         self.norm1, self.pos_embed = LayerNorm2d(dim, 1e-5), Position(dim)
-        self.attn = SelfAttention(dim, HEADS, qkv_bias=False, inner=INNER)
+        self.attn = FixedWidthAttention(dim)
         self.norm2, self.mlp = LayerNorm(dim, 1e-5), Mlp(dim, 4 * dim)
 
     def forward(self, x: Tensor) -> Tensor:

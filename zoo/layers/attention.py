@@ -11,17 +11,14 @@ from zoo.probe import Geometry, Grid, attention
 class SelfAttention(nn.Module):
     """Every token reads every token. (B, N, C) -> (B, N, C).
 
-    `bias` (B, 1, 1, N) is added to the scores of each key; a very low value hides padding. `inner`: channels of all
-    heads' values, C unless given.
+    `bias` (B, 1, 1, N) is added to the scores of each key; a very low value hides padding.
     """
 
-    def __init__(
-        self, dim: int, num_heads: int, qkv_bias: bool = True, proj_bias: bool = True, inner: int | None = None
-    ):
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool = True):
         super().__init__()
-        self.num_heads, inner = num_heads, inner or dim
-        self.qkv = nn.Linear(dim, 3 * inner, bias=qkv_bias)
-        self.proj = nn.Linear(inner, dim, bias=proj_bias)
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
 
     def geometry(self, grid: Grid) -> Geometry:
         return Geometry.dense(grid)
