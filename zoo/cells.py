@@ -111,7 +111,7 @@ class Follow(TorchFunctionMode):
             return first
         # A gate or a table made from a coarser map says nothing about position: the tensor with most values leads.
         leader = max(known, key=lambda pair: pair[0].numel())[1]
-        alike = {cells for _, cells in known if cells.down[::2] == leader.down[::2] and cells.shape == leader.shape}
+        alike = {cells for _, cells in known if all(a[::2] == b[::2] for a, b in zip(cells, leader, strict=True))}
         return leader if len(alike) == 1 else _mean(list(alike))
 
 

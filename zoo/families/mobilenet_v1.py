@@ -67,6 +67,10 @@ class MobileNet(MeanReadout):
         self.make_head(rows[-1].dim, cfg)
         self.drop = nn.Dropout(cfg.drop)
         self.classifier = classifier(self.num_features, cfg.num_classes)
+        self.draw()
+
+    def draw(self) -> None:
+        """Draw random weights."""
         self.apply(init_mobile)
 
     def make_head(self, dim: int, cfg: Config) -> None:

@@ -30,14 +30,19 @@ class BranchSum(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        first, *others = self.branches()
-        y = first(x)
-        for branch in others:
-            y += branch(x)
-        return y
+        return branch_sum(self.branches(), x)
 
     def folded(self) -> nn.Module:
         return fold_branches(self.branches())
+
+
+def branch_sum(branches: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """(B, dim_in, H, W) -> (B, dim, H/stride, W/stride), rounded up."""
+    first, *others = branches
+    y = first(x)
+    for branch in others:
+        y += branch(x)
+    return y
 
 
 class RepConv(BranchSum):
