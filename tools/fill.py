@@ -51,6 +51,8 @@ def fill(state_dict: dict[str, Tensor], salt: str = "", gain: float = 1.0) -> di
             filled[key] = w.div_(inputs ** (0.25 if kernels else 0.5))
         elif key.endswith("running_var"):
             filled[key] = w.abs_().mul_(0.3).add_(1).div_(gain**2)
+        elif key.endswith(("put_min", "put_max")):  # bounds that clamp some numbers and leave others
+            filled[key] = w.abs_().add_(1).mul_(-1 if key.endswith("min") else 1)
         else:
             filled[key] = w.mul_(0.3).add_(key.endswith(("weight", "gamma", "scale")))
     return filled

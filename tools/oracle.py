@@ -45,8 +45,9 @@ with warnings.catch_warnings():
     import fastervit  # (both can only be imported after the declaration)
     from fastervit.models import faster_vit, faster_vit_any_res
 import timm  # noqa: E402
-from timm.layers import evo_norm, filter_response_norm  # noqa: E402
+from timm.layers import RmsNormFp32, evo_norm, filter_response_norm  # noqa: E402
 from timm.models.efficientvit_mit import LiteMLA  # noqa: E402
+from timm.models.gemma4_vit import Gemma4VisionPooler  # noqa: E402
 from torchvision.models import get_model  # noqa: E402
 
 
@@ -55,7 +56,9 @@ class _Exact(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         single = func is Tensor.float or (func is Tensor.to and (kwargs or {}).get("dtype") == torch.float32)
-        return args[0] if single and args[0].dtype == torch.float64 else func(*args, **(kwargs or {}))
+        if single and args[0].dtype in (torch.float64, torch.bool):
+            return args[0].double()
+        return func(*args, **(kwargs or {}))
 
 
 class _RatesOnCpu(TorchFunctionMode):
@@ -65,8 +68,8 @@ class _RatesOnCpu(TorchFunctionMode):
         return func(*args, **(kwargs or {}) | ({"device": "cpu"} if func is torch.linspace else {}))
 
 
-def _exact(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def called(*args: Any, **kwargs: Any) -> Tensor:
+def _exact(function: Callable[..., Any]) -> Callable[..., Any]:
+    def called(*args: Any, **kwargs: Any) -> Any:
         with _Exact():
             return function(*args, **kwargs)
 
@@ -78,6 +81,8 @@ for module in (faster_vit, faster_vit_any_res):
     module.HAT.forward = _exact(module.HAT.forward)
 filter_response_norm.inv_instance_rms = _exact(filter_response_norm.inv_instance_rms)
 LiteMLA._attn = _exact(LiteMLA._attn)
+RmsNormFp32.forward = _exact(RmsNormFp32.forward)
+Gemma4VisionPooler._avg_pool_by_positions = _exact(Gemma4VisionPooler._avg_pool_by_positions)
 
 # What timm sets only for the weights that it downloads, and the zoo always.
 WITH_WEIGHTS = {"fbnetc_100": {"bn_eps": 1e-3}}

@@ -9,7 +9,7 @@ not causal and has no prefix mask: every patch reads every patch. No classes: fe
 from dataclasses import replace
 from functools import partial
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.families.vit import Config, Tokens, ViT
 from zoo.layers.adapt import Layout

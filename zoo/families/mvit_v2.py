@@ -27,8 +27,8 @@ from zoo.layers.drop import DropPath, drop_path_rates
 from zoo.layers.embed import OverlappingEmbed, position_table
 from zoo.layers.head import classifier
 from zoo.layers.init import init_linear
-from zoo.layers.kept import kept
 from zoo.layers.norm import LayerNorm
+from zoo.layers.relative_scores import stretched_scores
 from zoo.probe import Geometry, Grid, attention, tap
 from zoo.registry import register
 
@@ -57,22 +57,6 @@ def on_map(layer: nn.Module, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
     return torch.cat([x[:, : grid.prefix], patches], 1) if grid.prefix else patches, new
 
 
-@kept(64)
-def distances(queries: int, keys: int, device: torch.device) -> Tensor:
-    """The row of a table for each query and key along an axis, in steps of the finer grid. (queries, keys)."""
-    down, across = max(keys / queries, 1.0), max(queries / keys, 1.0)
-    steps = torch.arange(queries, device=device)[:, None] * down - torch.arange(keys, device=device) * across
-    return (steps + (keys - 1) * across).long()
-
-
-def vectors(table: Tensor, queries: int, keys: int) -> Tensor:
-    """The vector for each query and key along an axis, of a table stretched to their grids. -> (queries, keys, d)."""
-    rows = 2 * max(queries, keys) - 1
-    if len(table) != rows:
-        table = F.interpolate(table.T[None], rows, mode="linear")[0].T
-    return table[distances(queries, keys, table.device)]
-
-
 class PooledAttention(nn.Module):
     """(B, N, dim_in) -> (B, N', dim), of which the grid is returned, too."""
 
@@ -91,10 +75,8 @@ class PooledAttention(nn.Module):
 
     def bias(self, q: Tensor, queries: Grid, keys: Grid) -> Tensor:
         """What relative positions add to the scores. (B, h, Q, d) -> (B, h, Q, K)."""
-        q = q[:, :, queries.prefix :].unflatten(2, queries.shape)
-        rows = torch.einsum("bhyxd,ykd->bhyxk", q, vectors(self.rel_pos_h, queries.height, keys.height))
-        columns = torch.einsum("bhyxd,xkd->bhyxk", q, vectors(self.rel_pos_w, queries.width, keys.width))
-        bias = (rows[..., :, None] + columns[..., None, :]).flatten(4).flatten(2, 3)
+        q = q[:, :, queries.prefix :]
+        bias = stretched_scores(q, self.rel_pos_h, self.rel_pos_w, queries.shape, keys.shape)
         return F.pad(bias, (keys.prefix, 0, queries.prefix, 0))
 
     def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:

@@ -49,12 +49,14 @@ class GluMlp(nn.Module):
     arXiv:2002.05202. `hidden` is the width of fc1, both halves together; the gate is the second half or the first.
     """
 
-    def __init__(self, dim: int, hidden: int, act: Callable[[], nn.Module] = nn.SiLU, gate_first: bool = False):
+    def __init__(
+        self, dim: int, hidden: int, act: Callable[[], nn.Module] = nn.SiLU, gate_first: bool = False, bias: bool = True
+    ):
         super().__init__()
         self.gate_first = gate_first
-        self.fc1 = nn.Linear(dim, hidden)
+        self.fc1 = nn.Linear(dim, hidden, bias)
         self.act = act()
-        self.fc2 = nn.Linear(hidden // 2, dim)
+        self.fc2 = nn.Linear(hidden // 2, dim, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         x, gate = self.fc1(x).chunk(2, -1)

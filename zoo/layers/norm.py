@@ -12,10 +12,13 @@ Act = Callable[[], nn.Module]  # makes an activation
 
 
 class LayerNorm(nn.LayerNorm):
-    """LayerNorm over C, the last axis (Ba et al. 2016, arXiv:1607.06450). (B, ..., C) -> (B, ..., C)."""
+    """LayerNorm over C, the last axis (Ba et al. 2016, arXiv:1607.06450). (B, ..., C) -> (B, ..., C).
 
-    def __init__(self, dim: int, eps: float = 1e-6, bias: bool = True):
-        super().__init__(dim, eps=eps, bias=bias)
+    Unless `affine`, it has neither scale nor shift; without `bias`, no shift.
+    """
+
+    def __init__(self, dim: int, eps: float = 1e-6, affine: bool = True, bias: bool = True):
+        super().__init__(dim, eps=eps, elementwise_affine=affine, bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:
         return probe.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
@@ -38,6 +41,17 @@ class RmsNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * probe.held(torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps)) * self.weight
+
+
+class PlainRmsNorm(nn.Module):
+    """The same without a weight. (B, ..., C) -> (B, ..., C)."""
+
+    def __init__(self, eps: float = 1e-6):
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * probe.held(torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps))
 
 
 class RmsNorm2d(RmsNorm):

@@ -5,6 +5,7 @@ columns: Bello et al. 2019, "Attention Augmented Convolutional Networks", arXiv:
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.layers.kept import kept
@@ -36,3 +37,32 @@ class RelativeScores(nn.Module):
 def offsets(side: int, window: int, device: torch.device) -> Tensor:
     """The row of a table for each query and key along an axis. (side, window)."""
     return torch.arange(window, device=device) - torch.arange(side, device=device)[:, None] + window - 1
+
+
+def stretched_scores(
+    q: Tensor, rows: Tensor, columns: Tensor, queries: tuple[int, int], keys: tuple[int, int]
+) -> Tensor:
+    """The same for queries and keys that cover one image with grids of any sizes. (B, h, Q, d) -> (B, h, Q, K).
+
+    `rows` and `columns` hold a vector for each offset along an axis, and are stretched to the grids.
+    """
+    q = q.unflatten(2, queries)
+    down = torch.einsum("bhyxd,ykd->bhyxk", q, vectors(rows, queries[0], keys[0]))
+    across = torch.einsum("bhyxd,xkd->bhyxk", q, vectors(columns, queries[1], keys[1]))
+    return (down[..., :, None] + across[..., None, :]).flatten(4).flatten(2, 3)
+
+
+@kept(64)
+def distances(queries: int, keys: int, device: torch.device) -> Tensor:
+    """The row of a table for each query and key along an axis, in steps of the finer grid. (queries, keys)."""
+    down, across = max(keys / queries, 1.0), max(queries / keys, 1.0)
+    steps = torch.arange(queries, device=device)[:, None] * down - torch.arange(keys, device=device) * across
+    return (steps + (keys - 1) * across).long()
+
+
+def vectors(table: Tensor, queries: int, keys: int) -> Tensor:
+    """The vector for each query and key along an axis, of a table stretched to their grids. -> (queries, keys, d)."""
+    rows = 2 * max(queries, keys) - 1
+    if len(table) != rows:
+        table = F.interpolate(table.T[None], rows, mode="linear")[0].T
+    return table[distances(queries, keys, table.device)]

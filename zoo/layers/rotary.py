@@ -47,7 +47,18 @@ class HalfTurns(NamedTuple):
         return turned.to(x.dtype)
 
 
-Turns = NeighbourTurns | HalfTurns
+class QuarterTurns(NamedTuple):
+    """Channel j and j + d / 4 are a pair in either half of a head. `cos` (N, 1, 2, d / 2), `sin` (N, 1, 2, d / 4)."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def turn(self, x: Tensor) -> Tensor:
+        """(B, N, h, d) -> (B, N, h, d)."""
+        return HalfTurns(*self).turn(x.unflatten(-1, (2, -1))).flatten(-2)
+
+
+Turns = NeighbourTurns | HalfTurns | QuarterTurns
 
 
 @dataclass(frozen=True)
@@ -59,14 +70,35 @@ class AxialRotary:
     start: float = 0.0  # number of the first row and of the first column
     columns_first: bool = False  # columns rotate the first half of the pairs
 
-    def turns(self, grid: Grid, dim: int, dtype: torch.dtype) -> NeighbourTurns:
+    def angles(self, grid: Grid, dim: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The angle of each pair of either half of a head. (N, 2, dim / 4)."""
         y, x = (torch.arange(n, dtype=torch.float32, device="cpu") + self.start for n in grid.shape)
         if self.reference is not None:
             y, x = y / grid.height * self.reference, x / grid.width * self.reference
-        positions = torch.cartesian_prod(y, x)  # row and column of every patch: (H * W, 2)
-        speeds = 1 / _periods(self.temperature, dim // 4)
-        angles = (positions.flip(1) if self.columns_first else positions)[:, :, None] * speeds
-        return _neighbour_turns(_skip_prefix(angles.flatten(1), grid)[:, None], dtype)
+        positions = torch.cartesian_prod(y, x).to(dtype)  # row and column of every patch: (H * W, 2)
+        speeds = (1 / _periods(self.temperature, dim // 4)).to(dtype)
+        return _skip_prefix((positions.flip(1) if self.columns_first else positions)[:, :, None] * speeds, grid)
+
+    def turns(self, grid: Grid, dim: int, dtype: torch.dtype) -> Turns:
+        return _neighbour_turns(self.angles(grid, dim).flatten(1)[:, None], dtype)
+
+
+class HalvesRotary(AxialRotary):
+    """The same angles for channels half a head apart: Qwen3-VL's (Qwen team 2025, arXiv:2511.21631)."""
+
+    def turns(self, grid: Grid, dim: int, dtype: torch.dtype) -> HalfTurns:
+        angles = self.angles(grid, dim, dtype).flatten(1)[:, None]
+        cos, sin = (table.float().to(dtype) for table in (angles.cos(), angles.sin()))
+        return HalfTurns(torch.cat([cos, cos], -1), sin)
+
+
+class QuartersRotary(AxialRotary):
+    """The same angles for channels a quarter of a head apart: Gemma 4's (Gemma team 2026, arXiv:2607.02770)."""
+
+    def turns(self, grid: Grid, dim: int, dtype: torch.dtype) -> QuarterTurns:
+        angles = self.angles(grid, dim)[:, None]
+        cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+        return QuarterTurns(torch.cat([cos, cos], -1), sin)
 
 
 @dataclass(frozen=True)

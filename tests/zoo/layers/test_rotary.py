@@ -5,7 +5,16 @@ import torch
 
 import zoo
 from tools.fill import noise_image
-from zoo.layers.rotary import AxialRotary, CentredRotary, HalfTurns, MixedRotary, NeighbourTurns, rotary_turns
+from zoo.layers.rotary import (
+    AxialRotary,
+    CentredRotary,
+    HalfTurns,
+    HalvesRotary,
+    MixedRotary,
+    NeighbourTurns,
+    QuartersRotary,
+    rotary_turns,
+)
 from zoo.probe import Grid, probe, whole
 
 GRID, DIM = Grid(2, 3, 5), 16  # two prefix tokens, three rows, five columns
@@ -13,6 +22,8 @@ FLOAT64 = torch.float64
 TURNS = {
     "axial": AxialRotary(start=1.0).turns(GRID, DIM, FLOAT64),
     "stretched": AxialRotary(reference=16, columns_first=True).turns(GRID, DIM, FLOAT64),
+    "halves": HalvesRotary().turns(GRID, DIM, FLOAT64),
+    "quarters": QuartersRotary(columns_first=True).turns(GRID, DIM, FLOAT64),
     "centred": CentredRotary().turns(GRID, DIM, FLOAT64),
     "mixed": MixedRotary(2, 3, DIM)(GRID, FLOAT64)[1],
 }
@@ -50,9 +61,10 @@ def test_prefix_tokens_are_not_turned_and_no_length_changes(turns):
     torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1), rtol=1e-6, atol=0)
 
 
-def test_rows_turn_the_first_half_and_columns_the_second():
-    turns = AxialRotary().turns(GRID, DIM, FLOAT64)
-    by_row, by_column = (angle(turns.turn(unit(c, GRID)), c, c + 1)[2:].view(3, 5) for c in (0, DIM // 2))
+@pytest.mark.parametrize(("rotary", "apart"), [(AxialRotary(), 1), (QuartersRotary(), DIM // 4)])
+def test_rows_turn_the_first_half_and_columns_the_second(rotary, apart):
+    turns = rotary.turns(GRID, DIM, FLOAT64)
+    by_row, by_column = (angle(turns.turn(unit(c, GRID)), c, c + apart)[2:].view(3, 5) for c in (0, DIM // 2))
     torch.testing.assert_close(by_row, torch.arange(3.0, dtype=FLOAT64)[:, None].expand(3, 5))
     places = torch.arange(5.0, dtype=FLOAT64).expand(3, 5)
     torch.testing.assert_close(by_column, (places + torch.pi) % (2 * torch.pi) - torch.pi)
