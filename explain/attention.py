@@ -175,7 +175,7 @@ def explain_attention(
     result = Explanation(raw, "attention", source, query=None if default else query, cells=record.cells)
     if record.weights.min() < 0:
         result.notes.append(
-            "Some weights of this layer are negative because it mixes heads or subtracts one from another."
+            "Some weights of this layer are negative: it mixes heads, subtracts one from another, or has no softmax."
         )
     result.notes += tell_of_no_place(model, mass, grid)
     if features and features[-1].shape[2:] == raw.shape[1:]:

@@ -44,7 +44,10 @@ def light_that_attends() -> list[str]:
     return [name for name in light_names() if on_meta(name).no_attention is None]
 
 
-@pytest.mark.parametrize("name", sorted({*WITH_ATTENTION, *light_that_attends()}))
+CHANNELS_ALONE = {"edgenext_xx_small"}  # attention that is recorded, though no map shows it
+
+
+@pytest.mark.parametrize("name", sorted({*WITH_ATTENTION, *CHANNELS_ALONE, *light_that_attends()}))
 def test_recorded_weights_times_values_are_what_each_layer_computed(name):
     """Compared for queries that see no padding: values read outside the image belong to no token."""
     made = light(name)

@@ -101,9 +101,12 @@ def shares(dim: int, parts: int) -> list[int]:
 class ConvNorm(nn.Module):
     """conv -> batch norm -> (act). (B, dim_in, H, W) -> (B, dim, H/stride, W/stride)."""
 
-    def __init__(self, dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1, act: Act | None = None):
+    def __init__(
+        self, dim_in: int, dim: int, kernel: int, stride: int = 1, groups: int = 1, act: Act | None = None,
+        bias: bool = False,
+    ):  # fmt: skip
         super().__init__()
-        self.conv = conv(dim_in, dim, kernel, stride, groups)
+        self.conv = conv(dim_in, dim, kernel, stride, groups, bias)
         self.bn = BatchNormAct2d(dim, act) if act else nn.BatchNorm2d(dim)
 
     def forward(self, x: Tensor) -> Tensor:

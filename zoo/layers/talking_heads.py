@@ -32,7 +32,9 @@ class TalkingHeadsAttention(nn.Module):
         return self.proj(x.transpose(1, 2).flatten(2))
 
 
-def mix(heads: nn.Linear, x: Tensor) -> Tensor:
+def mix(heads: nn.Linear | nn.Conv2d, x: Tensor) -> Tensor:
     """Each head becomes a weighted sum of all, and a constant. (B, h, Q, K) -> (B, h, Q, K)."""
     # Heads stay where they are: moving them to the last axis and back would copy all of x twice.
-    return torch.baddbmm(heads.bias[:, None], heads.weight.expand(len(x), -1, -1), x.flatten(2)).view_as(x)
+    assert heads.bias is not None
+    weight = heads.weight.flatten(1).expand(len(x), -1, -1)
+    return torch.baddbmm(heads.bias[:, None], weight, x.flatten(2)).view_as(x)

@@ -25,7 +25,8 @@ def on(names: list[str]) -> pytest.MarkDecorator:
 
 
 EVERY_FAMILY, ONCE_A_FAMILY = on(NAMES), on(FIRST)
-ENLARGED = {"hrnet"}  # coarse maps are enlarged before the last convolutions, which halve the grid again
+# Coarse maps are enlarged before the last convolutions, which halve the grid again.
+ENLARGED = {"hrnet", "efficientformer_v2"}
 # Families whose first convolutions are unpadded: their outer cells leave a margin of the image.
 UNPADDED = {"squeezenet", "inception_v3", "inception_v4", "inception_resnet_v2", "xception", "nasnet", "pnasnet"}
 # Why layers of a family or of a variant have no packed kernel.
