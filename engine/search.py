@@ -10,7 +10,6 @@ from engine.jobs import EngineError
 from zoo import labels
 from zoo.catalogue import Checkpoint
 from zoo.cost import cost
-from zoo.registry import variant
 
 LONGEST = 80  # characters of a name; more are not echoed
 RANDOM = "random weights"  # the source of a model that has no checkpoint
@@ -64,12 +63,10 @@ def _text(name: str) -> str:
 def _in_order() -> list[str]:
     """Every architecture, before its best checkpoint, and every checkpoint of one, as they come among equals."""
     here = {row.name for row in on_this_machine()}
-    names = set(zoo.names())
     order: dict[str, None] = {}
-    rows = [row for row in zoo.checkpoints().values() if row.architecture in names]
-    for row in sorted(best_first(rows), key=lambda row: row.name not in here):
+    for row in sorted(best_first(zoo.checkpoints().values()), key=lambda row: row.name not in here):
         order[row.architecture] = order[row.name] = None
-    return list(order | dict.fromkeys(sorted(names)))  # last, those with random weights only
+    return list(order | dict.fromkeys(zoo.names()))  # last, those with random weights only
 
 
 def best_first(rows: Iterable[Checkpoint]) -> list[Checkpoint]:
@@ -78,9 +75,8 @@ def best_first(rows: Iterable[Checkpoint]) -> list[Checkpoint]:
 
 
 def on_this_machine() -> list[Checkpoint]:
-    """Every checkpoint that needs no network and whose architecture is here, the best first."""
-    names = set(zoo.names())
-    return best_first(row for row in zoo.all_local() if row.architecture in names)
+    """Every checkpoint that needs no network, the best first."""
+    return best_first(zoo.all_local())
 
 
 def offered(architecture: str) -> list[Checkpoint]:
@@ -93,27 +89,19 @@ def offered(architecture: str) -> list[Checkpoint]:
 def recipe(name: str) -> Checkpoint:
     """The catalogue's row for a checkpoint, or one made up for an architecture with random weights.
 
-    Raises EngineError for an unknown name, and for a checkpoint whose architecture is not in the zoo.
+    Raises EngineError for an unknown name.
     """
     if len(name) > LONGEST:  # it would be echoed, and compared with every name
         raise EngineError(f"There is no model {name[:LONGEST]!r}...: no name is that long.")
     try:
         if "." in name:
-            return _loadable(zoo.checkpoint(name))
+            return zoo.checkpoint(name)
         size = (cost(name).height, cost(name).width)
     except KeyError as error:
         raise EngineError(error.args[0]) from error
     published = zoo.for_architecture(name)
     like = published[0] if published else next(iter(zoo.checkpoints().values()))
     return replace(like, name=name, size=size, test_size=size, labels=None, license="", source=RANDOM, top1=None)
-
-
-def _loadable(row: Checkpoint) -> Checkpoint:
-    try:
-        variant(row.architecture)
-    except KeyError as error:
-        raise EngineError(f"{row.name} is known, but its architecture is not in the zoo: choose another.") from error
-    return row
 
 
 def is_local(name: str) -> bool:

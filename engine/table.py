@@ -101,15 +101,14 @@ def lines() -> Sequence[Line]:
 
 @lru_cache(maxsize=1)  # built anew only when a checkpoint came or went
 def _lines(here: frozenset[str]) -> tuple[Line, ...]:
-    found, names = list[Line](), set(zoo.names())
+    found = list[Line]()
     for row in zoo.checkpoints().values():
-        family = row.family
-        if row.architecture in names and family:
+        if family := row.family:
             price = figures()[(row.architecture, *row.size, row.num_classes)]
             known = zoo.accuracy(row.name).get(row.size[0])
             found.append(Line(row.name, family, price, row.size, row, known, row.name in here))
     own = {model[0]: (price, model[1:3]) for model, price in reversed(figures().items())}
-    for name in sorted(names - {line.architecture for line in found}):
+    for name in sorted({*zoo.names()} - {line.architecture for line in found}):
         family, (price, size) = zoo.family_of(name), own[name]
         if family:
             found.append(Line(name, family, price, size, None, None, False))

@@ -34,18 +34,21 @@ def page() -> Iterator[str]:
 
 def row(family: zoo.Family) -> str:
     """A family's line of the table of its section."""
-    files = sorted({source(name).relative_to(ROOT) for name in family.architectures})
+    its = [row for row in zoo.checkpoints().values() if row.family == family]
+    names = family.architectures or sorted({row.architecture for row in its})  # some papers trained another's alone
+    files = sorted({source(name).relative_to(ROOT) for name in names})
     name = f"{family.name} ({', '.join(f'[{file.name}](../{file})' for file in files)})"
-    counts = [sum(p.numel() for p in create_meta(name).parameters()) / 1e6 for name in family.architectures]
-    published = [c.top1 for c in zoo.checkpoints().values() if c.labels == "in1k" and c.top1 and c.family == family]
-    cells = name, year(family), family.sentence, str(len(counts)), span(counts, size), span(published, "{:.1f}".format)
+    counts = [sum(p.numel() for p in create_meta(name).parameters()) / 1e6 for name in names]
+    published = [row.top1 for row in its if row.labels == "in1k" and row.top1]
+    idea = f"{family.sentence} {papers(family)}"
+    cells = name, str(family.year), idea, str(len(counts)), span(counts, size), span(published, "{:.1f}".format)
     return f"| {' | '.join(cells)} |"
 
 
-def year(family: zoo.Family) -> str:
-    """The year, with a link to the paper if arXiv has it."""
-    first = family.paper.partition(",")[0]
-    return f"[{family.year}](https://arxiv.org/abs/{first})" if first[:4].isdecimal() else str(family.year)
+def papers(family: zoo.Family) -> str:
+    """Links to the papers, or what stands in their place."""
+    told = [f"[{p}](https://arxiv.org/abs/{p})" if p[:4].isdecimal() else p for p in family.paper.split(", ")]
+    return ", ".join(told)
 
 
 def size(millions: float) -> str:

@@ -78,9 +78,8 @@ def _models(here: frozenset[str]) -> tuple[bytes, bytes]:
     ordered = best_first(row for row in first.values() if row)
     rows = [_architecture(row, here) for row in sorted(ordered, key=lambda row: row.name not in here)]
     rows += [[name, name, UNTRAINED] for name, row in first.items() if row is None]
-    for row in zoo.checkpoints().values():
-        if row.architecture in first:
-            rows.append([row.name, row.name, accuracy(row), _offline(row, here), "", "", "", SEARCHED])
+    checkpoints = zoo.checkpoints().values()
+    rows += [[row.name, row.name, accuracy(row), _offline(row, here), "", "", "", SEARCHED] for row in checkpoints]
     return _packed(rows)
 
 

@@ -32,7 +32,7 @@ def client(url, tmp_path_factory):
     asking.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it runs, no other test of this process can start an event loop
 def chromium():
     with browser() as found:
         yield found

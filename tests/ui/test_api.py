@@ -25,7 +25,6 @@ from zoo import labels
 LION = GRADIO_PHOTOS / "lion.jpg"
 LITE = "tf_efficientnet_lite0.pypi_in1k"
 CIFAR = "resnet32_cifar.cifar10"
-FOREIGN = next(name for name, row in zoo.checkpoints().items() if row.architecture not in zoo.names())
 REFUSED = "was not uploaded here"
 
 
@@ -163,9 +162,8 @@ def test_models_and_checkpoints_say_what_to_take(client):
     assert exact["input_size"] == [*row.size]
     assert (exact["classes"], exact["data_set"], exact["top1"]) == (1000, "ImageNet", row.top1)
     everything = client.predict("", 2000, api_name="/checkpoints")
-    assert {answer["architecture"] for answer in everything} <= set(zoo.names())
     assert [answer["offline"] for answer in everything] == sorted((a["offline"] for a in everything), reverse=True)
-    assert FOREIGN not in {answer["name"] for answer in everything}
+    assert {answer["name"] for answer in everything} == set(zoo.checkpoints())
 
 
 def test_a_latency_says_how_it_was_measured(client):
@@ -191,7 +189,6 @@ def test_a_less_exact_classification_says_how_far_its_outputs_moved(client):
         ("/classify", {"model": "5"}, "There is no architecture '5'."),
         ("/classify", {"model": "resnet5000.x"}, "There is no checkpoint 'resnet5000.x'"),
         ("/classify", {"model": 81 * "x"}, "Wrong model: string should have at most 80 characters."),
-        ("/classify", {"model": FOREIGN}, "its architecture is not in the zoo"),
         ("/classify", {"model": CIFAR, "top": 0}, "Wrong top: input should be greater than or equal to 1."),
         ("/classify", {"model": CIFAR, "top": "many"}, "Wrong top: input should be a valid integer"),
         ("/classify", {"model": CIFAR, "photo": None}, "There is no photo: send a file"),

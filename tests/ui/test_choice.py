@@ -67,14 +67,6 @@ def test_without_the_packages_the_best_small_model_is_offered(no_packages, cache
     assert choices.first_model() in zoo.names()
 
 
-def test_a_checkpoint_whose_architecture_is_not_here_is_not_offered(cache):
-    absent = next(row for row in zoo.checkpoints().values() if row.architecture not in zoo.names() and row.top1)
-    cache(absent.name)
-    assert absent in zoo.all_local()
-    assert choices.first_model() == BEST
-    assert absent.name not in {row[0] for row in listed()}
-
-
 def test_what_is_here_is_chosen_before_what_must_be_fetched(cache):
     name, tag, accuracy, badge = choices.weights("tf_efficientnet_lite0")[0]
     assert (name, tag, accuracy, badge) == (

@@ -132,8 +132,8 @@ def test_the_list_is_not_hidden_by_the_package_of_families():
 def test_an_architecture_has_one_family():
     every = [a for f in all_families() for a in f.architectures]
     assert len(every) == len(set(every))
-    assert set(zoo.names()) <= set(every)
-    assert all(c.family for c in checkpoints().values())
+    assert set(zoo.names()) == set(every)
+    assert all(c.family and c.architecture in every for c in checkpoints().values())
 
 
 def test_a_checkpoint_may_follow_another_paper_than_its_architecture():
