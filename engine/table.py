@@ -108,10 +108,12 @@ def _lines(here: frozenset[str]) -> tuple[Line, ...]:
             known = zoo.accuracy(row.name).get(row.size[0])
             found.append(Line(row.name, family, price, row.size, row, known, row.name in here))
     own = {model[0]: (price, model[1:3]) for model, price in reversed(figures().items())}
-    for name in sorted({*zoo.names()} - {line.architecture for line in found}):
-        family, (price, size) = zoo.family_of(name), own[name]
-        if family:
-            found.append(Line(name, family, price, size, None, None, False))
+    published = {line.architecture for line in found}
+    for family in zoo.all_families():  # not zoo.names(), which would import every family before the page is there
+        for name in family.architectures:
+            if name not in published:
+                price, size = own[name]
+                found.append(Line(name, family, price, size, None, None, False))
     return tuple(found)
 
 

@@ -68,8 +68,8 @@ def _facet(heading: str) -> gr.CheckboxGroup:
     return gr.CheckboxGroup(named, value=FIRST.get(heading, []), label=heading, elem_classes="chips")
 
 
-def wire(p: Parts, demo: gr.Blocks) -> None:
-    """Connect events to handlers."""
+def wire(p: Parts, tab: gr.Tab) -> None:
+    """Connect events to handlers. Nothing is drawn before the tab is opened."""
     last: dict[str, Any] = dict(trigger_mode="always_last", **QUICK)
     seen = [p.guides, p.told, p.table]
     changed = [p.query.input, *(facet.input for facet in p.facets)]
@@ -84,8 +84,8 @@ def wire(p: Parts, demo: gr.Blocks) -> None:
     opened = p.state[3].change(model_card.shown, p.state[3], shown, **last)
     opened.then(None, None, None, js=SCROLL, **QUICK).then(show, p.choice, seen, **last)
     p.card.select(act, p.state[3], [p.state[3], p.explored], **last)
-    demo.load(show, p.choice, seen, **QUICK).then(draw, p.choice, p.plot, **QUICK).then(
-        model_card.shown, p.state[3], shown, **QUICK
+    tab.select(show, p.choice, seen, **QUICK).then(model_card.shown, p.state[3], shown, **QUICK).then(
+        draw, p.choice, p.plot, **QUICK
     )
 
 

@@ -1,4 +1,4 @@
-"""The whole page: one tab per module of ui/ that has `layout() -> Parts` and `wire(parts, demo)`, and a help text."""
+"""The whole page: its tabs, each a module of ui/ that has `layout() -> Parts` and `wire`, and a help text."""
 
 import argparse
 from pathlib import Path
@@ -13,7 +13,6 @@ from ui.theme import theme
 from ui.widgets import CSS, HEAD
 
 ASSETS = Path(__file__).parent / "assets"
-TABS: dict[str, Any] = {"Explore": explore, "Models": models}
 TOP = "<h1>Vision Zoo</h1><p>Any image classifier: what it says, how fast, and why</p>"
 SCRIPT = f"<script>{(ASSETS / 'page.js').read_text()}</script>"
 
@@ -37,17 +36,17 @@ def build() -> gr.Blocks:
     """Lay out every tab and wire it."""
     with Blocks(title="Vision Zoo", analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as demo:
         gr.HTML(TOP, elem_id="top", apply_default_css=False)
-        parts = {}
         with gr.Tabs(elem_id="tabs") as tabs:
-            for name, tab in TABS.items():
-                with gr.Tab(name, id=name.lower()):
-                    parts[name] = tab.layout()
+            with gr.Tab("Explore", id="explore"):
+                first = explore.layout()
+            with gr.Tab("Models", id="models") as second:
+                listed = models.layout()
             with gr.Tab("Help", id="help"):
                 gr.Markdown((ASSETS / "help.md").read_text(), elem_id="help-text")
         api.layout()  # before the events, which would take the endpoints' names
-        for name, tab in TABS.items():
-            tab.wire(parts[name], demo)
-        explore.wire_opening(parts["Explore"], parts["Models"].explored, tabs)
+        explore.wire(first, demo)
+        models.wire(listed, second)
+        explore.wire_opening(first, listed.explored, tabs)
     # The engine decides which job computes, and how many may wait. Gradio hands it twice as many as it takes, so it is
     # the engine that refuses one, in words of ours, and nobody waits in gradio's queue.
     return demo.queue(default_concurrency_limit=2 * work.ENGINE.at_once)
