@@ -50,7 +50,7 @@ class Parts:
     opacity: gr.Slider
     run: gr.Button
     stop: gr.Button
-    problems: gr.HTML  # what is not as the address says, until something is chosen
+    problems: gr.HTML  # what is not as the address or the choice before says, until something is chosen
     status: gr.HTML
     strip: gr.HTML
     results: gr.HTML
@@ -213,10 +213,10 @@ def wire(p: Parts, demo: gr.Blocks) -> None:
     kept, everything = [p.method, p.target, p.against], [p.weights, *p.fitted]
     # In the usual mode, what is chosen while the server still works on the choice before would never be sent.
     last: dict[str, Any] = dict(trigger_mode="always_last", **QUICK)
-    p.model.input(choose_model, [p.model, *kept], everything, **last).then(**ask)
-    p.weights.input(choose_weights, [p.weights, *kept], p.fitted, **last).then(**ask)
+    p.model.input(choose_model, [p.model, *kept], [*everything, p.problems], **last).then(**ask)
+    p.weights.input(choose_checkpoint, [p.weights, *kept], [*p.fitted, p.problems], **last).then(**ask)
     p.method.input(choose_method, [p.weights, p.method], [p.layer, p.head], **last).then(**ask)
-    p.status.select(random_weights, [p.weights, *kept], everything, **last).then(**ask)
+    p.status.select(random_weights, [p.weights, *kept], [*everything, p.problems], **last).then(**ask)
     p.results.select(pick, p.weights, [p.target, p.asked], **last)
     p.results.edit(set_truth, p.photos.strip, p.photos.strip, **last).then(**ask)
     p.opacity.change(None, p.opacity, None, js=SET_OPACITY, **QUICK)
@@ -229,7 +229,7 @@ def wire(p: Parts, demo: gr.Blocks) -> None:
 
 def wire_opening(p: Parts, chosen: gr.Textbox, tabs: gr.Tabs) -> None:
     """Show a model here when the text that begins with its name changes."""
-    everything = [tabs, p.model, p.weights, *p.fitted]
+    everything = [tabs, p.model, p.weights, *p.fitted, p.problems]
     opened = chosen.change(open_model, [chosen, p.method, p.target, p.against], everything, **QUICK)
     opened.then(None, None, p.asked, js=ASK, **QUICK)
 
@@ -284,7 +284,7 @@ def restore(kept: Any, request: gr.Request) -> list:
 def choose_model(chosen: str, method: str, target: str, against: str) -> list:
     """An architecture, with the weights that are offered first, or a checkpoint."""
     model = chosen if "." in chosen else choices.best_weights(chosen)
-    return _show_model(model, method, target, against)
+    return [*_show_model(model, method, target, against), _replaced(model, method)]
 
 
 def open_model(chosen: str, method: str, target: str, against: str) -> list:
@@ -296,11 +296,23 @@ def open_model(chosen: str, method: str, target: str, against: str) -> list:
 
 def random_weights(model: str, method: str, target: str, against: str) -> list:
     """The same architecture without its published weights: it needs no network."""
-    return _show_model(model.partition(".")[0], method, target, against)
+    architecture = model.partition(".")[0]
+    return [*_show_model(architecture, method, target, against), _replaced(architecture, method)]
 
 
 def _show_model(model: str, method: str, target: str, against: str) -> list:
     return [gr.HTML(value=model, rows=choices.weights(model)), *choose_weights(model, method, target, against)]
+
+
+def choose_checkpoint(model: str, method: str, target: str, against: str) -> list:
+    """Other weights of the same architecture."""
+    return [*choose_weights(model, method, target, against), _replaced(model, method)]
+
+
+def _replaced(model: str, method: str) -> str:
+    """Why another explanation is shown than was chosen before, if the model does not allow that."""
+    told = choices.refusal(model, method, choices.fitting_method(model, method))
+    return cards.notice(told) if told else ""
 
 
 def choose_weights(model: str, method: str, target: str, against: str) -> list:

@@ -68,7 +68,7 @@ def choice(**changed: object) -> list:
         ("time_model", [None, "float32"]),
         ("time_model", [CIFAR, "float8"]),
         ("measure", [{}, None]),
-        ("choose_weights", [5, None, [], {}]),
+        ("choose_checkpoint", [5, None, [], {}]),
         ("choose_method", [CIFAR, "tea_leaves"]),
         ("stopped", [CIFAR, "float32", 5]),
         ("pick", [CIFAR]),

@@ -212,3 +212,10 @@ def test_a_new_model_keeps_what_fits_it():
     assert weights.value == "resnet50.a1_in1k"
     assert "resnet50.a1_in1k" in facts
     assert (method.value, target.value, against.value) == ("grad_cam", "lion", "")
+
+
+def test_an_explanation_that_the_next_model_lacks_is_replaced_with_a_reason():
+    *_, told = explore.choose_model("resnet50", "attention", "", "")
+    assert "There is no attention to show" in told and "Grad-CAM is shown in place of Attention" in told
+    *_, told = explore.choose_checkpoint("resnet50.a1_in1k", "grad_cam", "", "")
+    assert told == ""

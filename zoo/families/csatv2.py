@@ -9,6 +9,7 @@ By members of MLPA Lab 2025; no paper yet. The means and variances of the freque
 of the published models.
 """
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import product
@@ -88,6 +89,12 @@ def statistics(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor
     return mean, std, means, variances.sqrt() + 1e-8
 
 
+def cosine(frequency: int, place: int) -> float:
+    """One factor of the orthonormal cosine transform."""
+    size = (2 if frequency else 1) / SIDE
+    return math.sqrt(size) * math.cos(math.pi * frequency * (2 * place + 1) / (2 * SIDE))
+
+
 class Cosines(nn.Module):
     """The kernels of the transform, one for each frequency. (B, 3, H, W) -> (B, 3, 64, H/8, W/8)."""
 
@@ -95,9 +102,7 @@ class Cosines(nn.Module):
 
     def __init__(self):
         super().__init__()
-        waves = torch.outer(torch.arange(SIDE), 2 * torch.arange(SIDE) + 1) * torch.pi / (2 * SIDE)
-        waves = waves.cos() * (2 / SIDE) ** 0.5
-        self.register_buffer("weights", torch.cat([waves[:1] * 0.5**0.5, waves[1:]]))
+        self.register_buffer("weights", torch.tensor([[cosine(i, j) for j in range(SIDE)] for i in range(SIDE)]))
 
     def forward(self, x: Tensor) -> Tensor:
         down, across = (self.weights[list(index)].to(x.dtype) for index in zip(*ZIGZAG, strict=True))  # (64, 8) each
