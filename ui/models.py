@@ -31,18 +31,26 @@ class Parts:
     source_head: gr.HTML
     source: gr.Code
     plot: gr.HTML
-    state: list[gr.Textbox]  # the guide, the order, how many lines are drawn, and the model of the card; not seen
+    guide: gr.Textbox  # its name; this and the next three are not seen
+    order: gr.Textbox
+    count: gr.Textbox  # lines that are drawn
+    chosen: gr.Textbox  # the model of the card
     explored: gr.Textbox  # its change opens the model that it begins with in the first tab; not seen
 
     @property
+    def state(self) -> list[gr.Textbox]:
+        """What the buttons change, in the order of `press`."""
+        return [self.guide, self.order, self.count, self.chosen]
+
+    @property
     def choice(self) -> list:
-        """What decides which lines are seen, in the order of `seen`."""
+        """What decides which lines are seen, in the order of `show`."""
         return [*self.state, self.query, *self.facets]
 
 
 def layout() -> Parts:
     """Place the components."""
-    guide = html("", "guides", BUTTONS)
+    asked = html("", "guides", BUTTONS)
     with gr.Row(elem_classes="two"):
         with gr.Column(elem_id="listed"):
             with gr.Row(elem_id="search"):
@@ -58,9 +66,9 @@ def layout() -> Parts:
             head = html("", "source-head")
             source = gr.Code(language="python", interactive=False, show_label=False, max_lines=24, elem_id="source")
             front = html("", "front")
-    state = [gr.Textbox(value, visible="hidden") for value in ("", "top1", str(table.PAGE), choices.first_model())]
+    state = [gr.Textbox(value, visible="hidden") for value in ("", "top1", first_page(), choices.first_model())]
     explored = gr.Textbox(visible="hidden")
-    return Parts(guide, query, facets, told, listed, card, head, source, front, state, explored)
+    return Parts(asked, query, facets, told, listed, card, head, source, front, *state, explored)
 
 
 def _facet(heading: str) -> gr.CheckboxGroup:
@@ -73,7 +81,7 @@ def wire(p: Parts, tab: gr.Tab) -> None:
     last: dict[str, Any] = dict(trigger_mode="always_last", **QUICK)
     seen = [p.guides, p.told, p.table]
     changed = [p.query.input, *(facet.input for facet in p.facets)]
-    gr.on(changed, first_page, None, p.state[2], **last).then(show, p.choice, seen, **last).then(
+    gr.on(changed, first_page, None, p.count, **last).then(show, p.choice, seen, **last).then(
         draw, p.choice, p.plot, **last
     )
     for part in (p.guides, p.table):
@@ -81,10 +89,10 @@ def wire(p: Parts, tab: gr.Tab) -> None:
             draw, p.choice, p.plot, **last
         )
     shown = [p.card, p.source, p.source_head]
-    opened = p.state[3].change(model_card.shown, p.state[3], shown, **last)
+    opened = p.chosen.change(model_card.shown, p.chosen, shown, **last)
     opened.then(None, None, None, js=SCROLL, **QUICK).then(show, p.choice, seen, **last)
-    p.card.select(act, p.state[3], [p.state[3], p.explored], **last)
-    tab.select(show, p.choice, seen, **QUICK).then(model_card.shown, p.state[3], shown, **QUICK).then(
+    p.card.select(act, p.chosen, [p.chosen, p.explored], **last)
+    tab.select(show, p.choice, seen, **QUICK).then(model_card.shown, p.chosen, shown, **QUICK).then(
         draw, p.choice, p.plot, **QUICK
     )
 
