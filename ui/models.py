@@ -66,9 +66,10 @@ def layout() -> Parts:
             head = html("", "source-head")
             source = gr.Code(language="python", interactive=False, show_label=False, max_lines=24, elem_id="source")
             front = html("", "front")
-    state = [gr.Textbox(value, visible="hidden") for value in ("", "top1", first_page(), choices.first_model())]
-    explored = gr.Textbox(visible="hidden")
-    return Parts(asked, query, facets, told, listed, card, head, source, front, *state, explored)
+    first = "", "top1", first_page(), choices.first_model(), ""
+    guide, order, count, chosen, explored = (gr.Textbox(value, visible="hidden") for value in first)
+    shown = card, head, source, front
+    return Parts(asked, query, facets, told, listed, *shown, guide, order, count, chosen, explored)
 
 
 def _facet(heading: str) -> gr.CheckboxGroup:
