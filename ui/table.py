@@ -104,6 +104,8 @@ def _svg(known: Sequence[Line], best: Sequence[Line]) -> str:
     figure = Figure((4.4, 3.2), layout="tight")
     axes = figure.add_subplot()
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
     axes.plot(*_points(known), ".", color=GREY, alpha=0.5, markersize=3, rasterized=True)
     axes.plot(*_points(best), "o-", color=BLUE, markersize=4)
     named = best[:: -(-len(best) // LABELS)]
