@@ -7,6 +7,7 @@ from functools import lru_cache
 import zoo
 from engine.search import find_models
 from zoo.catalogue import Accuracy, Checkpoint, Family, Figures, figures
+from zoo.cost import Cost, cost
 
 NONCOMMERCIAL = {"nc", "noncommercial", "research", "amlr"}  # words in names of licences
 ANY_USE = "apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0"
@@ -40,6 +41,15 @@ class Line:
     def top1(self) -> float | None:
         return self.row and self.row.top1
 
+    @property
+    def accuracies(self) -> dict[str, float]:
+        """Published top-1 by test set; empty if there is none at this size."""
+        return {name: pair[0] for name, pair in vars(self.accuracy).items() if pair} if self.accuracy else {}
+
+    def cost(self) -> Cost:
+        """Count what it costs, with its stages and its layers of attention."""
+        return cost(self.architecture, self.size, self.row and self.row.num_classes)
+
 
 def terms(licence: str) -> str:
     """What a licence allows, by its name: a guide to its text, and no legal advice."""
@@ -67,11 +77,11 @@ FACETS: dict[str, Callable[[Line], Sequence[str]]] = {  # heading of a filter ->
 COLUMNS: dict[str, Callable[[Line], float | str | None]] = {  # what the table can be ordered by
     "name": lambda line: line.name,
     "top1": lambda line: line.top1,
-    "real": lambda line: _first(line, "real"),
-    "v2": lambda line: _first(line, "v2"),
-    "a": lambda line: _first(line, "a"),
-    "r": lambda line: _first(line, "r"),
-    "sketch": lambda line: _first(line, "sketch"),
+    "real": lambda line: line.accuracies.get("real"),
+    "v2": lambda line: line.accuracies.get("v2"),
+    "a": lambda line: line.accuracies.get("a"),
+    "r": lambda line: line.accuracies.get("r"),
+    "sketch": lambda line: line.accuracies.get("sketch"),
     "parameters": lambda line: line.figures.parameters,
     "macs": lambda line: line.figures.macs,
     "activations": lambda line: line.figures.activations,
@@ -86,12 +96,6 @@ def values(heading: str) -> list[str]:
     """The values that a filter can have: sizes from small to large, others by name."""
     steps = {"Parameters": SIZES, "Image side": SIDES}
     return list(steps.get(heading, ())) or sorted({value for line in lines() for value in FACETS[heading](line)})
-
-
-def _first(line: Line, name: str) -> float | None:
-    """Top-1 on one of the test sets."""
-    pair = getattr(line.accuracy, name) if line.accuracy else None
-    return pair and pair[0]
 
 
 def lines() -> Sequence[Line]:

@@ -110,9 +110,8 @@ def checkpoints(query: Query = "", limit: Limit = 50) -> list[Weighted]:
 def card(model: Model) -> Card:
     """Say what is known about a model: the idea, what an image costs, the licence, and what is near it."""
     line = model_card.opened(model)
-    price = zoo.cost(line.architecture, line.size, line.row.num_classes if line.row else None)
+    price = line.cost()
     near = [Alternative(model=other.name, reason=reason) for other, reason in nearest(line, lines())]
-    accuracy = {name: pair[0] for name, pair in vars(line.accuracy).items() if pair} if line.accuracy else {}
     return Card(
         model=line.name,
         sentences=model_card.sentences(line, price),
@@ -123,7 +122,7 @@ def card(model: Model) -> Card:
         macs=price.macs,
         activations=price.activations,
         input_size=list(line.size),
-        accuracy=accuracy,
+        accuracy=line.accuracies,
         stages=[[name, *shape] for name, shape in price.stages],
         checkpoints=[row.name for row in engine.offered(line.architecture)],
         licence=line.row.license if line.row else None,

@@ -1,18 +1,14 @@
 """A model's card: what it is, what it costs, its checkpoints, its stages, others near it, and its source to read."""
 
 import ast
-import inspect
-import sys
 from html import escape
-from pathlib import Path
 
 import engine
 from engine.table import Line, lines, nearest, terms
 from ui import facts
 from ui.table import scaled
-from zoo.base import Backbone
 from zoo.catalogue import ZOO, Checkpoint
-from zoo.cost import Cost, cost
+from zoo.cost import Cost
 from zoo.registry import create_meta, source, variant
 
 SETS = {"imagenet": "ImageNet", "real": "ReaL", "v2": "V2", "a": "A", "r": "R", "sketch": "Sketch"}
@@ -23,8 +19,7 @@ WIDEST, HIGHEST = 160, 48  # pixels of the diagram's boxes
 
 def card(line: Line) -> str:
     """The whole card but for the source."""
-    row = engine.recipe(line.name)
-    price = cost(row.architecture, line.size, row.num_classes if line.row else None)
+    price = line.cost()
     facts_list = "".join(f"<dt>{head}</dt><dd>{told}</dd>" for head, told in known(line, price).items())
     return (
         f"<h2>{escape(line.name)}</h2>"
@@ -63,11 +58,10 @@ def known(line: Line, price: Cost) -> dict[str, str]:
     """Figures and facts, heading by heading."""
     family, row = line.family, line.row
     papers = ", ".join(facts.paper_link(paper) for paper in family.paper.split(", "))
-    accuracy = {SETS[name]: pair[0] for name, pair in vars(line.accuracy).items() if pair} if line.accuracy else {}
     told = {
         "Family": f"{escape(family.name)}, {family.year}",
         "Paper": papers,
-        "Top-1": _percents(accuracy) or (facts.accuracy(row) if row else "") or "not published",
+        "Top-1": _percents(line.accuracies) or (facts.accuracy(row) if row else "") or "not published",
         "Parameters": f"{price.parameters / 1e6:,.2f} M",
         "Multiply-adds": f"{price.macs / 1e9:,.2f} G at {line.size[0]} x {line.size[1]}",
         "Activations": f"{price.activations / 1e6:,.2f} M",
@@ -81,7 +75,7 @@ def known(line: Line, price: Cost) -> dict[str, str]:
 
 
 def _percents(accuracy: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.1f} %" for name, value in accuracy.items())
+    return ", ".join(f"{SETS[name]} {value:.1f} %" for name, value in accuracy.items())
 
 
 def stages(price: Cost) -> str:
@@ -137,20 +131,15 @@ def _short(line: Line) -> str:
 def program(architecture: str) -> tuple[str, str]:
     """The family's file, and in words which of its lines this variant uses."""
     file = source(architecture)
-    text = file.read_text(encoding="utf-8")
-    used = {type(part).__name__ for part in create_meta(architecture).modules() if _is_from(part, file)}
+    text, module = file.read_text(encoding="utf-8"), f"zoo.families.{file.stem}"
+    used = {type(part).__name__ for part in create_meta(architecture).modules() if type(part).__module__ == module}
     found = [f"{name}: {first} to {last}" for name, first, last in _classes(text) if name in used]
     line = next((i for i, one in enumerate(text.splitlines(), 1) if f'"{architecture}"' in one), None)
     where = f"{architecture} is listed in line {line}" if line else f"{architecture} is one of its variants"
     if not found:
-        shared = inspect.getsourcefile(variant(architecture)[0])
-        return text, f"{where}; its layers are those of {Path(shared or '').name}."
+        shared = variant(architecture)[0].__module__.rpartition(".")[2]
+        return text, f"{where}; its layers are those of {shared}.py."
     return text, f"{where}; it uses the lines of {', '.join(found)}."
-
-
-def _is_from(part: object, file: Path) -> bool:
-    module = sys.modules[type(part).__module__]
-    return isinstance(part, Backbone) or getattr(module, "__file__", None) == str(file)
 
 
 def _classes(text: str) -> list[tuple[str, int, int]]:

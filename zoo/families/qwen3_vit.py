@@ -26,7 +26,7 @@ from zoo.layers.embed import PatchEmbed, check_patches, patchify, position_table
 from zoo.layers.head import classifier
 from zoo.layers.init import init_linear
 from zoo.layers.mlp import Mlp
-from zoo.layers.norm import LayerNorm
+from zoo.layers.norm import LayerNorm, PlainLayerNorm
 from zoo.layers.rotary import AxialRotary, HalvesRotary, rotary_turns
 from zoo.probe import Grid, tap
 from zoo.registry import register
@@ -198,7 +198,7 @@ class Qwen3ViT(Classifier):
     tower = Qwen3Encoder
 
     def __init__(self, cfg: Config):
-        super().__init__(cfg, LayerNorm(cfg.projected or cfg.dim, affine=False))
+        super().__init__(cfg, PlainLayerNorm(cfg.projected or cfg.dim))
 
 
 SMALL = Config()

@@ -14,14 +14,21 @@ Act = Callable[[], nn.Module]  # makes an activation
 class LayerNorm(nn.LayerNorm):
     """LayerNorm over C, the last axis (Ba et al. 2016, arXiv:1607.06450). (B, ..., C) -> (B, ..., C).
 
-    Unless `affine`, it has neither scale nor shift; without `bias`, no shift.
+    Without `bias`, it has no shift.
     """
 
-    def __init__(self, dim: int, eps: float = 1e-6, affine: bool = True, bias: bool = True):
-        super().__init__(dim, eps=eps, elementwise_affine=affine, bias=bias)
+    def __init__(self, dim: int, eps: float = 1e-6, bias: bool = True):
+        super().__init__(dim, eps=eps, bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:
         return probe.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+class PlainLayerNorm(LayerNorm):
+    """The same without scale and shift. (B, ..., C) -> (B, ..., C)."""
+
+    def __init__(self, dim: int):
+        nn.LayerNorm.__init__(self, dim, eps=1e-6, elementwise_affine=False)
 
 
 class LayerNorm2d(LayerNorm):
