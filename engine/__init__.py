@@ -10,7 +10,8 @@
       store.py       keeps models in memory      cache.py         keeps answers
       ways.py        models accelerated or compiled
       look.py        classify and explain        faithfulness.py  evaluate        measure.py  time
-      captions.py    what was seen, and where
+      captions.py    what was seen, and where    records.py      what this machine learned: latencies, looks
+      tiles.py       looks drawn small           compare.py      who agrees with whom
     images.py        images as bytes             archive.py       files to save
 
 A model has a name: that of a checkpoint ("resnet50.a1_in1k"), or of an architecture alone ("resnet50"), which then has
@@ -20,6 +21,7 @@ random weights. Those are good for its latency and its structure, not for its gu
 from engine.archive import (
     archive as archive,
     archive_all as archive_all,
+    comparison_csv as comparison_csv,
     probabilities_csv as probabilities_csv,
 )
 from engine.classes import (
@@ -27,6 +29,11 @@ from engine.classes import (
     find_class as find_class,
     synsets as synsets,
     truth_from_name as truth_from_name,
+)
+from engine.compare import (
+    agreement as agreement,
+    mean_alike as mean_alike,
+    same_classes as same_classes,
 )
 from engine.explanations import explanations as explanations
 from engine.jobs import (
@@ -47,6 +54,8 @@ from engine.jobs import (
     Photo as Photo,
     Place as Place,
     Request as Request,
+    Seen as Seen,
+    Setting as Setting,
     Step as Step,
     Timing as Timing,
     Waiting as Waiting,

@@ -8,11 +8,13 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
+from engine.compare import Column
 from engine.images import decode
-from engine.jobs import EngineError, Look, Map
+from engine.jobs import EngineError, Look, Map, Request
 from explain import export
 
 PREDICTIONS = "predictions.csv"
+COMPARED, LISTED = ("photo", "model", "explanation"), 5  # what names a cell, and how many of its classes are listed
 LONGEST = 100  # characters of a folder's name
 UNSAFE = re.compile(r"[^\w .()+-]")
 EDGES = " .+-"  # a name may not begin or end with these: hidden files, options, formulas of a spreadsheet
@@ -45,7 +47,7 @@ def archive_all(
         for folder, (_, look), truth in zip(folders, looks, truths or [None] * len(looks), strict=True)
         for row in _predictions(folder, look, names, truth)
     ]
-    table = _csv(["photo", "rank", "class index", "class", "probability", "truth", "right"], rows)
+    table = written(["photo", "rank", "class index", "class", "probability", "truth", "right"], rows)
     return _zip({PREDICTIONS: table.encode(), **files})
 
 
@@ -55,7 +57,30 @@ def probabilities_csv(look: Look, names: Sequence[str]) -> str:
         raise EngineError(NO_PROBABILITIES)
     order = (-look.probabilities).argsort(kind="stable").tolist()
     rows = ((rank, i, names[i], float(look.probabilities[i])) for rank, i in enumerate(order, 1))
-    return _csv(["rank", "class index", "class", "probability"], rows)
+    return written(["rank", "class index", "class", "probability"], rows)
+
+
+def comparison_csv(
+    photos: Sequence[str],
+    requests: Sequence[Request],
+    columns: Sequence[Column],
+    truths: Sequence[Sequence[int | None]],
+) -> str:
+    """The most probable classes of several models, or with several explanations, for the same photos.
+
+    `columns` and `truths` hold, for each request, a look or why there is none, and a class number, for each photo.
+    """
+    rows = list[tuple]()
+    for number, photo in enumerate(_safe(photos)):
+        for request, column, known in zip(requests, columns, truths, strict=True):
+            look, truth, cell = column[number], known[number], (photo, request.model, request.method)
+            if isinstance(look, str):
+                rows.append((*cell, "", "", "", "", "", look))
+                continue
+            for rank, guess in enumerate(look.guesses[:LISTED], 1):
+                right = "" if truth is None else "yes" if guess.index == truth else "no"
+                rows.append((*cell, rank, guess.index, guess.label, guess.probability, right, ""))
+    return written([*COMPARED, "rank", "class index", "class", "probability", "right", "problem"], rows)
 
 
 def _predictions(photo: str, look: Look, names: Sequence[str] | None, truth: int | None) -> Iterable[tuple]:
@@ -84,7 +109,8 @@ def _safe(files: Sequence[str]) -> list[str]:
     return safe
 
 
-def _csv(head: list[str], rows: Iterable[tuple]) -> str:
+def written(head: Sequence[str], rows: Iterable[tuple]) -> str:
+    """A table as CSV."""
     text = io.StringIO()
     csv.writer(text).writerows([head, *rows])
     return text.getvalue()

@@ -28,6 +28,11 @@ def encode_exact(image: Image.Image) -> Encoded:
     return _encoded(image, "webp", lossless=True, quality=0, method=0)
 
 
+def encode_small(image: Image.Image) -> Encoded:
+    """Encode for a small place on the page, with its transparency, as WebP with loss."""
+    return _encoded(image, "webp", quality=80, method=0)
+
+
 def decode(image: Encoded) -> Image.Image:
     with Image.open(io.BytesIO(image.data)) as opened:
         opened.load()

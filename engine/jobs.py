@@ -4,7 +4,7 @@ A Job goes in; events come out while it waits and runs, and finally its Answer. 
 engine may run in this process or on other machines.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
@@ -15,6 +15,9 @@ from engine.latency import Timing as Timing
 from engine.schedule import Priority
 from explain import METHODS
 from explain.faithfulness import Evaluation as Evaluation
+from explain.render import Placement
+from zoo.catalogue import Priced
+from zoo.cells import Cells
 
 Place = tuple[float, float]  # in a photo: down and across, each from 0 to 1
 
@@ -65,6 +68,18 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """In what a timing differs from the usual one: an image of the checkpoint's own size, with all threads."""
+
+    batch: int = 1
+    size: tuple[int, int] | None = None  # height and width in pixels
+    threads: int | None = None  # on a CPU
+
+
+USUAL = Setting()
+
+
+@dataclass(frozen=True)
 class Job:
     """Classify and explain photos, evaluate a method on them, or time the model."""
 
@@ -73,6 +88,7 @@ class Job:
     photos: tuple[Photo, ...] = ()
     way: str = "fast"  # of running the model that is timed: one of WAYS
     seconds: float | None = None  # how long to time it; None: when the device is idle, and once for all who ask
+    setting: Setting = USUAL  # of the timing
     visitor: str | None = None  # who asks, if that is known: of a visitor's slow jobs, one computes at a time
 
     @property
@@ -120,16 +136,27 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What this machine learned about models."""
+
+    ms: Mapping[Priced, float]  # of the accelerated model, one image in float32
+    looks: Mapping[str, int]  # times that a model was looked at, by name
+
+
+@dataclass(frozen=True)
 class Map:
     """Where a model looked in one photo: a drawing, and the values."""
 
     layer: Encoded  # to lay over the photo
     values: np.ndarray  # (h, w), or (3, h, w) for features: signed, not rescaled
+    signed: bool  # whether evidence against is drawn
     facts: dict[str, Any]  # from explain.export
     target: str | None  # the class that it explains
     place: str  # where in the model it was computed, and its grid: "stage3, 14 x 14"
     low: float | None  # values of the two ends of the colour scale; None for features
     high: float | None
+    cells: Cells  # where the values look in what the model saw
+    placement: Placement  # of that on `photo` of the look
 
 
 @dataclass(frozen=True)
@@ -170,6 +197,10 @@ class Engine(Protocol):
 
     def timed(self, request: Request) -> dict[str, Measured]:
         """The kept timings of a model in the precision that is asked for, by way; the last measured first."""
+        ...
+
+    def seen(self) -> Seen:
+        """What is known about models by having run them."""
         ...
 
 

@@ -9,7 +9,8 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -42,8 +43,11 @@ class Timing:
     warmups: int  # passes before the first counted one
     n: int  # counted passes
     median_ms: float
-    p90_ms: float  # nine passes in ten took no longer
+    p10_ms: float  # one pass in ten took no longer
+    p90_ms: float  # nine in ten
+    p99_ms: float  # 99 in a hundred
     first_ms: float  # the very first pass
+    peak_bytes: int | None = None  # weights, images, and the most tensors that a pass holds at once; None: not measured
     way: str = "plain"  # how the model ran: as it is written, or "fast" or "compiled"
     prepared_s: float = 0.0  # seconds that it took to accelerate or compile it
     change: float = 0.0  # how far an output is from that of the model as it is written, at most, and
@@ -81,6 +85,7 @@ def measure(
     stop: Callable[[], bool] | None = None,
     progress: Callable[[float], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    threads: int | None = None,
 ) -> Timing:
     """Time forward passes on noise of `size` (height, width), where the model's parameters are and in their dtype.
 
@@ -88,6 +93,7 @@ def measure(
     one warm-up and one run are made. After each, `stop` is asked and `progress` receives the share done, 0 to 1. The
     time that it takes is not counted; if caches turn cold meanwhile, neither is the pass after it. Passes are timed one
     by one by `clock`, and the device, which already has the images, is synchronised around each.
+    With `threads`, each pass uses so many of PyTorch's, and between passes there are as many as before.
     Raises ValueError in training mode or on the meta device, and what the model raises for an unsupported size.
     """
     if min(seconds, min_runs, max_runs, batch) <= 0:
@@ -98,26 +104,29 @@ def measure(
     x = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0)).to(weight)
 
     def timed() -> float:
-        _synchronise(x.device)
-        begun = clock()
-        model(x)
-        _synchronise(x.device)
-        return clock() - begun
+        with _threads(threads):
+            _synchronise(x.device)
+            begun = clock()
+            model(x)
+            _synchronise(x.device)
+            return clock() - begun
 
     with torch.inference_mode():
         warmups, runs = _series(timed, seconds, min_runs, max_runs, stop, progress, clock)
-    median, p90 = summary(runs)
+    p10, median, p90, p99 = summary(runs)
     return Timing(
         device=device_name(x.device),
         dtype=str(x.dtype).removeprefix("torch."),
         batch=batch,
         height=size[0],
         width=size[1],
-        threads=torch.get_num_threads() if x.device.type == "cpu" else None,
+        threads=(threads or torch.get_num_threads()) if x.device.type == "cpu" else None,
         warmups=len(warmups),
         n=len(runs),
         median_ms=1000 * median,
+        p10_ms=1000 * p10,
         p90_ms=1000 * p90,
+        p99_ms=1000 * p99,
         first_ms=1000 * warmups[0],
     )
 
@@ -161,9 +170,27 @@ def _series(
     return warmups, runs
 
 
-def summary(times: Sequence[float]) -> tuple[float, float]:
-    """Median, and the 90th percentile by nearest rank: the least time that nine in ten passes did not exceed."""
-    return statistics.median(times), sorted(times)[-(-9 * len(times) // 10) - 1]
+def summary(times: Sequence[float]) -> tuple[float, float, float, float]:
+    """10th percentile, median, 90th and 99th percentile.
+
+    Percentiles are by nearest rank: the 90th is the least time that nine in ten passes did not exceed.
+    """
+    ordered = sorted(times)
+    p10, p90, p99 = (ordered[-(-share * len(ordered) // 100) - 1] for share in (10, 90, 99))
+    return p10, statistics.median(ordered), p90, p99
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Let PyTorch use so many threads for a moment; None changes nothing."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if count is not None:
+            torch.set_num_threads(before)
 
 
 def device_name(device: torch.device) -> str:
@@ -172,6 +199,13 @@ def device_name(device: torch.device) -> str:
         return _cpu_name()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_cpu_name()}, {device.type}"
     return f"{name}, shared slice (ZeroGPU)" if os.environ.get("SPACES_ZERO_GPU", "").lower() in TRUE else name
+
+
+def machine(device: torch.device) -> str:
+    """What a timing holds for: the chip, the number of threads, and PyTorch."""
+    on_demand = os.environ.get("SPACES_ZERO_GPU", "").lower() in TRUE  # such a GPU can be asked only while it is lent
+    chip = "ZeroGPU" if on_demand else device_name(device)
+    return f"{chip}, {_count(torch.get_num_threads(), 'thread')}, torch {torch.__version__}"
 
 
 def _cpu_name() -> str:

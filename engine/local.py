@@ -19,6 +19,7 @@ from engine.faithfulness import evaluate
 from engine.jobs import (
     NO_PHOTO,
     PRECISIONS,
+    USUAL,
     Answer,
     EngineError,
     Event,
@@ -27,15 +28,18 @@ from engine.jobs import (
     Measured,
     Photo,
     Request,
+    Seen,
     Step,
     StoppedError,
     Timing,
     Told,
     Waiting,
 )
+from engine.latency import machine
 from engine.limit import Limit, allowed
 from engine.look import Frame, frame, look
-from engine.measure import Timings, time_model
+from engine.measure import check_setting, set_threads, time_model
+from engine.records import MEMORY, Records
 from engine.schedule import BEAT, Schedule
 from engine.search import RANDOM, is_local, recipe
 from engine.store import GIB, Store, give_back
@@ -65,18 +69,19 @@ def silent(event: Event) -> None:
 class LocalEngine:
     """Runs jobs on this machine: one computes at a time, and quick ones go first (schedule.py).
 
-    Looks that were answered (cache.py) and models that were timed (measure.py) are not computed again.
+    Looks that were answered (cache.py) and models that were timed (records.py) are not computed again.
     """
 
     at_once = 64
 
-    def __init__(self, memory: int = 4 * GIB):
+    def __init__(self, memory: int = 4 * GIB, records: str = MEMORY):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.store = Store(self._load, memory, _weight_bytes)
         self.answers = Answers()
-        self.timings = Timings()
+        self.records = Records(records, machine(self.device))
         self.schedule = Schedule()
         self.seconds = allowed()
+        self.threads = torch.get_num_threads()
         self._opening = threading.Lock()  # one job's photos are opened at a time
         self._jobs = 0
         self._lent = lent(self._alone, lambda job: SECONDS[job.kind])
@@ -128,13 +133,17 @@ class LocalEngine:
 
     def timed(self, request: Request) -> dict[str, Measured]:
         """The kept timings of a model in the precision that is asked for, by way; the last measured first."""
-        return self.timings.of(request)
+        return self.records.of(request)
+
+    def seen(self) -> Seen:
+        return self.records.seen()
 
     def perform(self, job: Job, told: Told = silent) -> Answer:
         """Run a job in this thread: fetch the weights, wait for the device, compute. Raises EngineError."""
         name, key = job.request.model, self.answers.key(job)
         with self._sentences():
             check(job.way, job.request.precision)
+            check_setting(job, self.device)
             if job.kind != "time" and not job.photos:
                 raise EngineError(NO_PHOTO)
             if known := self._known(job, key):
@@ -148,19 +157,22 @@ class LocalEngine:
 
     def _known(self, job: Job, key: Key | None) -> Answer | None:
         if job.kind == "time" and job.seconds is None:
-            kept = self.timings.of(job.request).get(job.way)
+            kept = self.records.of(job.request).get(job.way)
             return kept and kept.timing
         return self.answers.get(key)
 
     def _keep(self, job: Job, key: Key | None, found: Answer) -> Answer:
-        if isinstance(found, Timing):
-            self.timings.put(job.request, job.way, found)
+        if isinstance(found, Timing) and job.setting == USUAL:
+            self.records.put(job.request, job.way, found)
+        if isinstance(found, Looks):
+            self.records.looked(job.request.model)
         self.answers.put(key, found)
         return found
 
     def _in_turn(self, job: Job, key: Key | None, told: Told) -> Answer:
         frames, ready = self._prepared(job, told) if self._lent is None else ([], None)
         with self.schedule.turn(job.priority, lambda: told(Waiting()), job.visitor) as give_way:
+            set_threads(self.threads)
             limit = Limit(self.seconds)
 
             def step(event: Event) -> None:
@@ -183,21 +195,22 @@ class LocalEngine:
         return frames, self._ready(job, told) if needed else None
 
     def _ready(self, job: Job, told: Told) -> Ready:
-        name, way, precision = job.request.model, job.way, job.request.precision
-        model, size = self.store.get(name), recipe(name).size
-        exact = precision == PRECISIONS[0]
+        name, way, precision, setting = job.request.model, job.way, job.request.precision, job.setting
+        model, exact = self.store.get(name), precision == PRECISIONS[0]
         if way == "plain" or job.kind == "evaluate" or (job.kind == "look" and exact):
             return Ready(model, "plain")
+        sample = noise(model, setting.size or recipe(name).size, setting.batch)
         if way == "compiled":
             told(Step(0, 0, "Compiling"))
-            return compiled(model, noise(model, size))
+            return compiled(model, sample)
         told(Step(0, 0, "Accelerating"))
-        made = self.store.copy(name, precision, lambda model: accelerate(model, noise(model, size), DTYPES[precision]))
-        return accelerated(made)
+        if setting == USUAL:
+            return accelerated(self.store.copy(name, precision, lambda it: accelerate(it, sample, DTYPES[precision])))
+        return accelerated(accelerate(model, sample, DTYPES[precision]))  # for this job alone
 
     def _compute(self, job: Job, frames: list[Frame | str], ready: Ready | None, told: Told) -> Answer:
         if job.kind == "time":
-            return time_model(ready or self._ready(job, told), job.request.model, job.seconds, told)
+            return time_model(ready or self._ready(job, told), job, told)
         good = [frame for frame in frames if isinstance(frame, Frame)]
         request = _renumbered(job.request, frames)
 

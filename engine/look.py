@@ -1,5 +1,6 @@
 """Classify photos, and show where the model looked."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from explain.steps import forward
 from zoo import Accelerated
 from zoo.base import Backbone
 from zoo.catalogue import Checkpoint
+from zoo.cells import Cells
 from zoo.photo import decoded
 from zoo.preprocess import normalise, seen, view
 
@@ -201,22 +203,35 @@ def draw(maps: Explanation, request: Request, model: Backbone, frames: list[Fram
     where = captions.place(maps, model.readout)
     drawn = []
     for i, (values, frame) in enumerate(zip(raw, frames, strict=True)):
-        layer, low, high = paint(maps, i, frame, raw if request.together else [values], request.signed)
+        cells, group = maps.places(frame.placement.seen), raw if request.together else [values]
+        layer, low, high = paint(values, cells, frame.placement, group, request.signed)
         known = {"model": request.model, **export.facts(maps, i)}
-        drawn.append(Map(encode_exact(layer), values, known, _target_name(maps, i, row), where, low, high))
+        drawn.append(
+            Map(
+                layer=encode_exact(layer),
+                values=values,
+                signed=request.signed,
+                facts=known,
+                target=_target_name(maps, i, row),
+                place=where,
+                low=low,
+                high=high,
+                cells=cells,
+                placement=frame.placement,
+            )
+        )
     return drawn
 
 
 def paint(
-    maps: Explanation, i: int, frame: Frame, group: list[np.ndarray], signed: bool
+    values: np.ndarray, cells: Cells, placement: Placement, group: Sequence[np.ndarray], signed: bool
 ) -> tuple[Image.Image, float | None, float | None]:
-    """Draw the i-th map as a layer, on the colour scale of the group; also return the values of that scale's ends."""
-    cells = maps.places(frame.placement.seen)
-    if group[0].ndim == 3:
+    """Draw a map as a layer, on the colour scale of the group; also return the values of that scale's ends."""
+    if values.ndim == 3:
         low, high = np.quantile(group, (0.02, 0.98), axis=(0, 2, 3))
-        return render.feature_layer(maps.raw[i].numpy(), cells, frame.placement, low, high), None, None
+        return render.feature_layer(values, cells, placement, low, high), None, None
     top = max(0.0, render.common_top(group, signed))  # a map without a positive value is drawn as zero
-    layer = render.layer(maps.raw[i].numpy(), cells, frame.placement, top, signed)
+    layer = render.layer(values, cells, placement, top, signed)
     return layer, 0.0 - top if signed else 0.0, top  # and not -0.0
 
 

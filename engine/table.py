@@ -1,10 +1,11 @@
 """Every model as a line of a table: what is known about it, filters, orders, and which others are near it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import zoo
+from engine.jobs import Seen
 from engine.search import find_models
 from zoo.catalogue import Accuracy, Checkpoint, Family, Figures, figures
 from zoo.cost import Cost, cost
@@ -14,6 +15,8 @@ ANY_USE = "apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0"
 UNKNOWN = "unknown", "unstated"
 NO_COMMERCE = "no commercial use"
 SIZES = {"up to 10 M": 10e6, "10 to 30 M": 30e6, "30 to 100 M": 100e6, "over 100 M": float("inf")}  # parameters
+SPEEDS = {"up to 10 ms": 10.0, "10 to 30 ms": 30.0, "30 to 100 ms": 100.0, "over 100 ms": float("inf")}
+UNTIMED = "not timed"
 SIDES = {"up to 224": 224, "225 to 299": 299, "300 and more": float("inf")}  # pixels, the longer side of the image
 
 
@@ -28,6 +31,8 @@ class Line:
     row: Checkpoint | None  # None: random weights only
     accuracy: Accuracy | None  # published, at this size
     offline: bool
+    ms: float | None = None  # measured on this machine: the accelerated model, one image in float32
+    looks: int = 0  # times that it was looked at on this machine
 
     @property
     def architecture(self) -> str:
@@ -72,6 +77,7 @@ FACETS: dict[str, Callable[[Line], Sequence[str]]] = {  # heading of a filter ->
     "Licence": lambda line: [terms(line.row.license) if line.row else "no weights"],
     "Parameters": lambda line: [_step(line.figures.parameters, SIZES)],
     "Image side": lambda line: [_step(max(line.size), SIDES)],
+    "Latency here": lambda line: [UNTIMED if line.ms is None else _step(line.ms, SPEEDS)],
     "Weights": lambda line: ["offline" if line.offline else "download" if line.row else "random only"],
 }
 COLUMNS: dict[str, Callable[[Line], float | str | None]] = {  # what the table can be ordered by
@@ -82,6 +88,8 @@ COLUMNS: dict[str, Callable[[Line], float | str | None]] = {  # what the table c
     "a": lambda line: line.accuracies.get("a"),
     "r": lambda line: line.accuracies.get("r"),
     "sketch": lambda line: line.accuracies.get("sketch"),
+    "ms": lambda line: line.ms,
+    "looks": lambda line: line.looks or None,
     "parameters": lambda line: line.figures.parameters,
     "macs": lambda line: line.figures.macs,
     "activations": lambda line: line.figures.activations,
@@ -89,18 +97,31 @@ COLUMNS: dict[str, Callable[[Line], float | str | None]] = {  # what the table c
     "year": lambda line: line.family.year,
     "paradigm": lambda line: line.family.paradigm,
 }
-HIGH_FIRST = {"top1", "real", "v2", "a", "r", "sketch", "year"}
+HIGH_FIRST = {"top1", "real", "v2", "a", "r", "sketch", "looks", "year"}
 
 
 def values(heading: str) -> list[str]:
     """The values that a filter can have: sizes from small to large, others by name."""
-    steps = {"Parameters": SIZES, "Image side": SIDES}
+    steps = {"Parameters": SIZES, "Image side": SIDES, "Latency here": [*SPEEDS, UNTIMED]}
     return list(steps.get(heading, ())) or sorted({value for line in lines() for value in FACETS[heading](line)})
 
 
 def lines() -> Sequence[Line]:
     """Every checkpoint, and every architecture that has none, in the catalogue's order."""
     return _lines(frozenset(row.name for row in zoo.all_local()))
+
+
+def seen_here(among: Sequence[Line], seen: Seen) -> list[Line]:
+    """The same lines with what this machine learned. Checkpoints of one architecture and size share their latency."""
+    of_random = {key[:3]: ms for key, ms in seen.ms.items()}  # however many classes
+
+    def known(line: Line) -> Line:
+        built = line.architecture, *line.size
+        ms = seen.ms.get((*built, line.row.num_classes)) if line.row else of_random.get(built)
+        looks = seen.looks.get(line.name, 0)
+        return line if ms is None and not looks else replace(line, ms=ms, looks=looks)
+
+    return [known(line) for line in among] if seen.ms or seen.looks else list(among)
 
 
 @lru_cache(maxsize=1)  # built anew only when a checkpoint came or went

@@ -3,6 +3,7 @@
 import threading
 import time
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -41,10 +42,10 @@ def check(way: str, precision: str) -> None:
         raise EngineError(ONLY_FAST)
 
 
-def noise(model: Backbone, size: tuple[int, int]) -> Tensor:
-    """An image on which a model is tried. (1, 3, H, W), on the device of its weights."""
-    x = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
-    return x.to(next(model.parameters()).device)
+def noise(model: nn.Module, size: tuple[int, int], batch: int = 1) -> Tensor:
+    """Images on which a model is tried. (B, 3, H, W), on the device of its weights."""
+    x = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0))
+    return x.to(next(chain(model.parameters(), model.buffers())).device)
 
 
 def accelerated(fast: Accelerated) -> Ready:

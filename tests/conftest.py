@@ -2,7 +2,7 @@
 
 import os
 
-os.environ.update(HF_HUB_OFFLINE="1", GRADIO_ANALYTICS_ENABLED="False", MPLBACKEND="Agg")
+os.environ.update(HF_HUB_OFFLINE="1", GRADIO_ANALYTICS_ENABLED="False", MPLBACKEND="Agg", VISION_ZOO_RECORDS=":memory:")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # each of pytest's workers has one core
 
 import socket

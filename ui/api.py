@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import wraps
 from inspect import getdoc, iscoroutinefunction, signature
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints, is_typeddict
 
@@ -18,16 +19,31 @@ from pydantic import Field, ValidationError, validate_call
 
 import engine
 import zoo
-from engine import EngineError, Job, Look, Looks, Request, Timing
+from engine import EngineError, Job, Look, Looks, Request, Timing, sweep
 from engine.images import decode
 from engine.search import LONGEST
 from engine.table import lines, nearest, terms
 from explain import METHODS, export
 from ui import facts, model_card, uploads, work
-from ui.results import Alternative, Architecture, Card, Classified, Facts, Guess, Latency, Weighted
+from ui.results import (
+    Alternative,
+    Architecture,
+    Card,
+    Cell,
+    Classified,
+    Column,
+    Compared,
+    Facts,
+    Guess,
+    Latency,
+    Pair,
+    Point,
+    Weighted,
+)
 from zoo.catalogue import Checkpoint
 
 NO_PHOTO = "There is no photo: send a file, in Python with gradio_client.handle_file."
+COLUMNS = 4  # models, or explanations, side by side
 NO_METHOD = f"There is no such explanation: method is one of {', '.join(METHODS)}."
 
 Query = Annotated[str, "words, all of which must occur; or a glob; blank for all"]
@@ -52,13 +68,18 @@ Timed = Annotated[
     Literal["fast", "plain", "compiled"],
     "what is timed: the model accelerated by zoo, as it is written, or compiled by torch.compile",
 ]
+Photos = Annotated[list[FileData], "files, opened as the page opens them, up to 12"]
+Models = Annotated[list[Model], "checkpoints, or architectures alone, which have random weights"]
+Methods = Annotated[list[Method], f"none for guesses alone; else of {', '.join(METHODS)}"]
+Vary = Annotated[Literal["batch", "image", "threads", "format"], "what differs from point to point"]
+Values = Annotated[list[int], "batch sizes, sides of an image in pixels, or counts of threads; none: the usual ones"]
 Seconds = Annotated[float, Field(gt=0, le=10), "how long to measure, up to 10"]
 
 
 def layout() -> None:
     """Place the endpoints. They have no part that is visible."""
     for function in ENDPOINTS:
-        queue = function in (classify, explain, latency)
+        queue = function in (classify, explain, latency, compare, measure)
         api(function, api_name=function.__name__, api_description=described(function), queue=queue)
 
 
@@ -180,7 +201,46 @@ async def latency(
     return Latency(**asdict(timing), method=timing.sentence())
 
 
-ENDPOINTS = (models, checkpoints, card, classify, explain, latency)
+@endpoint
+async def compare(photos: Photos, models: Models, methods: Methods) -> Compared:
+    """Compare two to four models, or explanations of one, on photos: what each says, and who agrees with whom.
+
+    Every model is asked for every explanation, in four columns at most. /explain gives the maps themselves.
+    """
+    pairs = [(model, method) for model in models for method in methods or [""]]
+    requests = list(dict.fromkeys(Request(*pair) for pair in pairs))
+    if not 2 <= len(requests) <= COLUMNS:
+        raise EngineError(f"Two to {COLUMNS} columns are compared, and this makes {len(requests)}.")
+    if not 1 <= len(photos) <= uploads.MOST:
+        raise EngineError(uploads.TOO_MANY if photos else NO_PHOTO)
+    looks = [[await _said(photo, request) for photo in photos] for request in requests]
+    return Compared(
+        columns=[_column(request, column) for request, column in zip(requests, looks, strict=True)],
+        pairs=[_pair(i, j, requests, looks) for i, j in combinations(range(len(requests)), 2)],
+    )
+
+
+@endpoint
+async def measure(models: Models, vary: Vary = "batch", values: Values = [], seconds: Seconds = 1.0) -> list[Point]:  # noqa: B006
+    """Time models while one thing is varied, as the page's tab Measure does."""
+    if not 1 <= len(models) <= COLUMNS:
+        raise EngineError(f"One to {COLUMNS} models are measured at a time.")
+    found = []
+    for model in models:
+        engine.recipe(model)
+        for point in sweep.points(vary, values):
+            try:
+                timing = await work.answer(point.job(model, seconds, work.visitor()))
+            except EngineError as error:
+                found.append(Point(model=model, value=point.label, latency=None, problem=str(error)))
+                continue
+            assert isinstance(timing, Timing)
+            told = Latency(**asdict(timing), method=timing.sentence())
+            found.append(Point(model=model, value=point.label, latency=told, problem=None))
+    return found
+
+
+ENDPOINTS = (models, checkpoints, card, classify, explain, latency, compare, measure)
 
 
 def described(function: Callable[..., Any]) -> str:
@@ -216,6 +276,33 @@ async def _look(photo: FileData, request: Request) -> Look:
     if isinstance(look, str):
         raise EngineError(look)
     return look
+
+
+async def _said(photo: FileData, request: Request) -> Look | str:
+    """A look, or why there is none."""
+    try:
+        return await _look(photo, request)
+    except EngineError as error:
+        return str(error)
+
+
+def _column(request: Request, looks: list[Look | str]) -> Column:
+    cells = [
+        Cell(guesses=[], problem=look)
+        if isinstance(look, str)
+        else Cell(guesses=[Guess(**asdict(guess)) for guess in look.guesses[:5]], problem=None)
+        for look in looks
+    ]
+    kept = work.ENGINE.timed(Request(request.model)).get("fast")
+    ms = kept.timing.median_ms if kept else None
+    return Column(model=request.model, method=request.method or None, latency_ms=ms, photos=cells)
+
+
+def _pair(i: int, j: int, requests: list[Request], looks: list[list[Look | str]]) -> Pair:
+    comparable = engine.same_classes(requests[i].model, requests[j].model)
+    unknown: list[bool | None] = [None for _ in looks[i]]
+    same = engine.agreement(looks[i], looks[j]) if comparable else unknown
+    return Pair(columns=[i, j], same=same, correlation=engine.mean_alike(looks[i], looks[j]))
 
 
 def _architecture(name: str) -> Architecture:

@@ -7,13 +7,12 @@ from typing import Any
 import gradio as gr
 
 import engine
-from ui import answer, cards, choices, facts, link, measured, save, uploads, work
+from ui import answer, cards, choices, facts, figures, link, multiples, save, uploads, work
 from ui.door import clean
+from ui.parts import QUICK, QUIET, html
 from ui.uploads import EXAMPLES, example
 from ui.widgets import PhotoStrip, combobox, photo_strip
 
-QUIET: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
-QUICK: dict[str, Any] = dict(queue=False, **QUIET)  # not behind anybody's job
 GONE = "Photos that you had added are no longer on the server: add them again."
 MOST_LETTERS = 200  # of a class that a visitor types
 LINGER = 30.0  # seconds
@@ -56,6 +55,7 @@ class Parts:
     results: gr.HTML
     check: gr.Button
     faithful: gr.HTML
+    multiples: multiples.Parts
     zoo_code: gr.HTML
     client_code: gr.HTML
     address: gr.HTML
@@ -83,10 +83,6 @@ class Parts:
         """The parts of an answer.Said, in the order of its fields."""
         shown = [self.results, self.status, self.strip, self.faithful]
         return [*shown, self.zoo_code, self.client_code, self.address]
-
-
-def html(value: str, name: str, js: str | None = None) -> gr.HTML:
-    return gr.HTML(value, elem_id=name, elem_classes="ours", apply_default_css=False, js_on_load=js)
 
 
 def layout() -> Parts:
@@ -163,6 +159,7 @@ def _answer(first: str) -> dict[str, Any]:
             html("<h2>How faithful is this map?</h2>", "faithful-title")
             check = gr.Button("Check", size="sm", scale=0, min_width=88, elem_id="check")
         faithful = html("", "faithful")
+    many = multiples.layout()
     with gr.Row(elem_classes="panels"):
         with gr.Column(elem_classes="sheet", min_width=320):
             html("<h2>Python, with zoo and explain</h2>", "zoo-title")
@@ -179,7 +176,7 @@ def _answer(first: str) -> dict[str, Any]:
             html_template=f'<div class="code">{COPY}{box}</div><p class="how">{hint}</p>',
         )  # fmt: skip
     return dict(
-        problems=problems, status=status, strip=strip, results=results, check=check, faithful=faithful,
+        problems=problems, status=status, strip=strip, results=results, check=check, faithful=faithful, multiples=many,
         zoo_code=zoo_code, client_code=client_code, address=address,
     )  # fmt: skip
 
@@ -239,16 +236,19 @@ def _wire_jobs(p: Parts) -> list:
     # In the usual mode, a change that comes while an answer is being cancelled would never be sent.
     mode: dict[str, Any] = dict(trigger_mode="multiple", js=BUSY)
     answering = p.asked.change(answer.classify, [p.asked, *p.choice], p.said, **mode, **QUIET)
-    longer = p.strip.select(measured.measure, [p.weights, p.precision], p.strip, js=BUSY, **QUIET)
-    checking = p.check.click(measured.evaluate, p.choice, p.faithful, js=BUSY, **QUIET)
-    for job in (answering, longer, checking):
+    longer = p.strip.select(figures.measure, [p.weights, p.precision], p.strip, js=BUSY, **QUIET)
+    checking = p.check.click(figures.evaluate, p.choice, p.faithful, js=BUSY, **QUIET)
+    many = p.multiples
+    layers = many.layers.click(multiples.all_layers, p.choice, many.shown, **mode, **QUIET)
+    heads = many.heads.click(multiples.all_heads, p.choice, many.shown, **mode, **QUIET)
+    for job in (answering, longer, checking, layers, heads):
         job.then(None, js=DONE, **QUICK)
     after: dict[str, Any] = dict(trigger_mode="multiple", **QUIET)
-    timing = answering.then(measured.time_model, [p.weights, p.precision], p.strip, **after)
+    timing = answering.then(figures.time_model, [p.weights, p.precision], p.strip, **after)
     answering.then(linger, concurrency_limit=None, **after)
     saved = p.results.download(save.save, None, [p.file, p.status], **QUIET)
     saved.then(None, p.file, None, js="(file) => { zoo.download(file); }", **QUICK)
-    return [answering, timing, longer, checking]
+    return [answering, timing, longer, checking, layers, heads]
 
 
 def restore(kept: Any, request: gr.Request) -> list:

@@ -127,5 +127,8 @@ def how_measured(measured: Mapping[str, engine.Measured], failed: str = "") -> s
 
 
 def age(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return "measured just now" if minutes < 1 else f"measured {minutes} minute{'s' * (minutes > 1)} ago"
+    for unit, length in {"day": 86400, "hour": 3600, "minute": 60}.items():
+        count = round(seconds / length)
+        if count >= 1:
+            return f"measured {count} {unit}{'s' * (count > 1)} ago"
+    return "measured just now"

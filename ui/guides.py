@@ -38,8 +38,13 @@ def _novel(line: Line, year: int) -> bool:
     return _imagenet(line, year) and line.family.year > year - NEW
 
 
+def _timed(line: Line, year: int) -> bool:
+    return _good(line, year) and line.ms is not None
+
+
 GUIDES = {
     "accurate": Guide("Most accurate", "top-1 on ImageNet", _imagenet, "top1"),
+    "here": Guide("Fastest here", f"of {GOOD:.0f} % top-1 or more, timed on this machine", _timed, "ms"),
     "fast": Guide("Least computation", f"of {GOOD:.0f} % top-1 or more", _good, "macs"),
     "small": Guide("Least memory", f"of {GOOD:.0f} % top-1 or more", _good, "parameters"),
     "balanced": Guide("Balanced", "up to 5 G multiply-adds and 30 M parameters", _balanced, "top1"),
@@ -61,10 +66,14 @@ def buttons(chosen: str, among: Sequence[Line]) -> str:
 
 
 def _button(name: str, pressed: bool, among: Sequence[Line]) -> str:
-    guide, first = GUIDES[name], answered(name, among)[0]
+    guide, first = GUIDES[name], next(iter(answered(name, among)), None)
+    heading = f"<small>{guide.title}: {guide.rule}</small>"
+    if first is None:
+        hint = "<b>none yet</b><small>Explore and Measure time models.</small>"
+        return f'<button type="button" disabled>{heading}{hint}</button>'
     cost = f"{scaled(first.figures.macs / 1e9)} G multiply-adds, {scaled(first.figures.parameters / 1e6)} M parameters"
+    cost = f"{scaled(first.ms)} ms here" if name == "here" and first.ms else cost
     return (
         f'<button type="button" data-do="guide" data-value="{name}" aria-pressed="{str(pressed).lower()}">'
-        f"<small>{guide.title}: {guide.rule}</small><b>{escape(first.architecture)}</b>"
-        f"<small>{first.top1:.1f} %, {cost}</small></button>"
+        f"{heading}<b>{escape(first.architecture)}</b><small>{first.top1:.1f} %, {cost}</small></button>"
     )

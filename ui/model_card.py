@@ -4,8 +4,8 @@ import ast
 from html import escape
 
 import engine
-from engine.table import Line, lines, nearest, terms
-from ui import facts
+from engine.table import Line, lines, nearest, seen_here, terms
+from ui import facts, work
 from ui.table import scaled
 from zoo.catalogue import ZOO, Checkpoint
 from zoo.cost import Cost
@@ -13,6 +13,7 @@ from zoo.registry import create_meta, source, variant
 
 SETS = {"imagenet": "ImageNet", "real": "ReaL", "v2": "V2", "a": "A", "r": "R", "sketch": "Sketch"}
 ADVICE = "What a licence allows is a guide to its text, and no legal advice."
+HOW_TIMED = "{} ms: one image in float32, accelerated"
 MANY = 12  # stages that the diagram shows; of more blocks, evenly chosen ones
 WIDEST, HIGHEST = 160, 48  # pixels of the diagram's boxes
 
@@ -65,6 +66,8 @@ def known(line: Line, price: Cost) -> dict[str, str]:
         "Parameters": f"{price.parameters / 1e6:,.2f} M",
         "Multiply-adds": f"{price.macs / 1e9:,.2f} G at {line.size[0]} x {line.size[1]}",
         "Activations": f"{price.activations / 1e6:,.2f} M",
+        "Latency here": HOW_TIMED.format(scaled(line.ms)) if line.ms else "not timed yet: Measure times it",
+        "Looked at": f"{line.looks} time{'s' * (line.looks != 1)} on this machine",
         "Training": escape(family.training),
         "Suited to": escape(family.use_case),
         "Weights": facts.weights(row, price.weight_bytes) if row else "random only: none are published",
@@ -157,7 +160,7 @@ def opened(name: str) -> Line:
 
 def shown(name: str) -> tuple[str, str, str]:
     """A model's card, its family's file, and which of its lines it uses."""
-    line = opened(name)
+    (line,) = seen_here([opened(name)], work.ENGINE.seen())
     text, used = program(line.architecture)
     file = source(line.architecture).relative_to(ZOO.parent)
     return card(line), text, f"<h3>Source: {file}</h3><p class='how'>{escape(used)}</p>"

@@ -7,10 +7,10 @@ from typing import Any
 import gradio as gr
 
 import engine
-from engine.table import COLUMNS, FACETS, Wanted, find, lines, values
-from ui import choices, guides, model_card, table
-from ui.explore import QUICK, html
+from engine.table import COLUMNS, FACETS, Wanted, find, values
+from ui import choices, guides, model_card, table, work
 from ui.facts import DATA_SETS
+from ui.parts import QUICK, html
 
 BUTTONS = "zoo.buttons(element, trigger) // 'select'"
 SCROLL = "() => { if (matchMedia('(max-width: 900px)').matches) document.querySelector('#card').scrollIntoView(); }"
@@ -107,7 +107,7 @@ def wanted(guide: Any, order: Any, query: Any, *facets: Any) -> tuple[str, Wante
 
 def show(guide: Any, order: Any, count: Any, chosen: Any, query: Any, *facets: Any) -> list[str]:
     """The guides, how many lines fit, and the first of them."""
-    every = lines()
+    every = work.known_lines()
     asked, what = wanted(guide, order, query, *facets)
     try:
         found = find(what, guides.answered(asked, every))
@@ -122,7 +122,7 @@ def draw(guide: Any, order: Any, count: Any, chosen: Any, query: Any, *facets: A
     """The plot of what is seen."""
     asked, what = wanted(guide, order, query, *facets)
     try:
-        return table.plot(find(replace(what, order="top1"), guides.answered(asked, lines())))
+        return table.plot(find(replace(what, order="top1"), guides.answered(asked, work.known_lines())))
     except engine.EngineError:
         return ""
 

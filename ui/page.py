@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from engine.limit import SECONDS, VARIABLE
-from ui import api, door, explore, models, static, work
+from ui import api, compare, door, explore, measure, models, static, work
 from ui.door import Blocks
 from ui.theme import theme
 from ui.widgets import CSS, HEAD
@@ -39,13 +39,19 @@ def build() -> gr.Blocks:
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Explore", id="explore"):
                 first = explore.layout()
-            with gr.Tab("Models", id="models") as second:
+            with gr.Tab("Compare", id="compare") as beside:
+                compared = compare.layout()
+            with gr.Tab("Models", id="models") as table:
                 listed = models.layout()
+            with gr.Tab("Measure", id="measure"):
+                measured = measure.layout()
             with gr.Tab("Help", id="help"):
                 gr.Markdown((ASSETS / "help.md").read_text(), elem_id="help-text")
         api.layout()  # before the events, which would take the endpoints' names
         explore.wire(first, demo)
-        models.wire(listed, second)
+        compare.wire(compared, first.photos, beside)
+        models.wire(listed, table)
+        measure.wire(measured)
         explore.wire_opening(first, listed.explored, tabs)
     # The engine decides which job computes, and how many may wait. Gradio hands it twice as many as it takes, so it is
     # the engine that refuses one, in words of ours, and nobody waits in gradio's queue.

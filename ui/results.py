@@ -112,11 +112,54 @@ class Latency(TypedDict):
     warmups: Annotated[int, "passes before the first counted one"]
     n: Annotated[int, "counted passes"]
     median_ms: Annotated[float, "of the counted passes, in milliseconds"]
+    p10_ms: Annotated[float, "one pass in ten took no longer"]
     p90_ms: Annotated[float, "nine passes in ten took no longer"]
+    p99_ms: Annotated[float, "99 in a hundred"]
     first_ms: Annotated[float, "the very first pass"]
+    peak_bytes: Annotated[int | None, "of weights, images, and the most tensors that a pass holds at once"]
     way: Annotated[str, "what was timed, as asked"]
     prepared_s: Annotated[float, "seconds that it took to accelerate or compile the model"]
     change: Annotated[float, "how far an output is from the plain model's, at most"]
     reach: Annotated[float, "the largest magnitude of an output"]
     note: Annotated[str, "what of the model ran as it is written in spite of that, and why; mostly blank"]
     method: Annotated[str, "all of this in a sentence"]
+
+
+class Cell(TypedDict):
+    """What a model says about a photo."""
+
+    guesses: Annotated[list[Guess], "the five most probable classes, best first"]
+    problem: Annotated[str | None, "why there is no answer; null if there is one"]
+
+
+class Column(TypedDict):
+    """A model with an explanation, on all photos."""
+
+    model: Annotated[str, "as asked"]
+    method: Annotated[str | None, "as asked; null for guesses alone"]
+    latency_ms: Annotated[float | None, "of one image, accelerated, on the server; null if it was not timed yet"]
+    photos: Annotated[list[Cell], "in their order"]
+
+
+class Pair(TypedDict):
+    """Two columns."""
+
+    columns: Annotated[list[int], "their numbers, from 0"]
+    same: Annotated[list[bool | None], "for each photo, whether their first classes are equal; null if incomparable"]
+    correlation: Annotated[float | None, "of their maps, the mean over the photos; null without maps"]
+
+
+class Compared(TypedDict):
+    """The answer of /compare."""
+
+    columns: Annotated[list[Column], "in the order of the models, then of the explanations"]
+    pairs: Annotated[list[Pair], "every two columns"]
+
+
+class Point(TypedDict):
+    """An answer of /measure."""
+
+    model: Annotated[str, "as asked"]
+    value: Annotated[str, "of what is varied"]
+    latency: Annotated[Latency | None, "as /latency answers; null if it could not be measured"]
+    problem: Annotated[str | None, "why not"]

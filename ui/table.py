@@ -1,18 +1,17 @@
 """The table of models as HTML, and the plot of what is most accurate at each cost with the same in words."""
 
-import io
 from collections.abc import Sequence
 from html import escape
 
-from matplotlib.figure import Figure
-
 from engine.table import COLUMNS, Line, front
+from ui import plots
 from ui.facts import DATA_SETS
 
 PAGE = 50  # lines that are drawn at first, and more at a time
 HEADINGS = {  # column -> heading, unit
     "name": ("Model", ""),
     "top1": ("Top-1", "%"),
+    "ms": ("Latency here", "ms"),
     "parameters": ("Parameters", "M"),
     "macs": ("Multiply-adds", "G"),
     "activations": ("Activations", "M"),
@@ -24,8 +23,8 @@ HEADINGS = {  # column -> heading, unit
     "a": ("ImageNet-A", "%"),
     "r": ("ImageNet-R", "%"),
     "sketch": ("Sketch", "%"),
+    "looks": ("Looked at", "times, here"),
 }
-BLUE, GREY = "#5b86e5", "#8a8f98"  # seen on white and on black
 LABELS = 6  # names written into the plot
 NOTHING = "Nothing fits: take a filter off, or search for less."
 
@@ -72,6 +71,8 @@ def _cell(line: Line, column: str) -> str:
         return f"{height}" if height == width else f"{height} x {width}"
     if column in ("parameters", "activations"):
         return scaled(float(value) / 1e6)
+    if column == "ms":
+        return scaled(float(value))
     if column == "macs":
         return scaled(float(value) / 1e9)
     return escape(value) if isinstance(value, str) else f"{value:.1f}" if isinstance(value, float) else str(value)
@@ -101,27 +102,13 @@ def plot(found: Sequence[Line]) -> str:
 
 
 def _svg(known: Sequence[Line], best: Sequence[Line]) -> str:
-    figure = Figure((4.4, 3.2), layout="tight")
-    axes = figure.add_subplot()
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("")
-    axes.plot(*_points(known), ".", color=GREY, alpha=0.5, markersize=3, rasterized=True)
-    axes.plot(*_points(best), "o-", color=BLUE, markersize=4)
-    named = best[:: -(-len(best) // LABELS)]
-    for line, macs, top1 in zip(named, *_points(named), strict=True):
-        axes.annotate(line.architecture, (macs, top1), (4, -9), textcoords="offset points", fontsize=7, color=GREY)
-    axes.tick_params(colors=GREY, labelsize=8)
-    axes.grid(color=GREY, alpha=0.2)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color(GREY)
-    written = io.StringIO()
-    figure.savefig(written, format="svg", transparent=True, dpi=150)
-    text = written.getvalue()
-    return text[text.index("<svg") :]
+    drawn, named = plots.axes(log=True), best[:: -(-len(best) // LABELS)]
+    plots.dots(drawn, map(_point, known))
+    plots.line(drawn, map(_point, best))
+    plots.named(drawn, [line.architecture for line in named], map(_point, named))
+    return plots.svg(drawn)
 
 
-def _points(drawn: Sequence[Line]) -> tuple[list[float], list[float]]:
+def _point(line: Line) -> plots.Point:
     """Multiply-adds in G, and top-1."""
-    return [line.figures.macs / 1e9 for line in drawn], [line.top1 or 0.0 for line in drawn]
+    return line.figures.macs / 1e9, line.top1 or 0.0

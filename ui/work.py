@@ -1,14 +1,21 @@
 """The page's engine, what its events say to a person, and which of a visitor's jobs goes on."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 
 from gradio.context import LocalContext
 
 import engine
-from engine import Answer, Engine, Event, Job, LocalEngine, Step, Waiting
+from engine import Answer, Engine, Event, Job, LocalEngine, Look, Looks, Photo, Request, Step, Waiting
+from engine.records import usual_path
+from engine.table import Line, lines, seen_here
 
-ENGINE: Engine = LocalEngine()
+ENGINE: Engine = LocalEngine(records=usual_path())
+
+
+def known_lines() -> list[Line]:
+    """Every line of the table of models, with what this machine learned about it."""
+    return seen_here(lines(), ENGINE.seen())
 
 
 def visitor() -> str | None:
@@ -24,6 +31,19 @@ def visitor() -> str | None:
 async def answer(job: Job) -> Answer:
     """Run a job until its answer is there or who asked has left, which gradio tells only to what yields."""
     return await engine.answer(ENGINE, job, _listening)
+
+
+async def looked(request: Request, photo: Photo) -> AsyncGenerator[Event | Look | str, None]:
+    """Look at one photo: the engine's events, then the look, or the sentence that says why there is none."""
+    try:
+        async with aclosing(ENGINE.run(Job("look", request, (photo,), visitor=visitor()))) as events:
+            async for event in events:
+                if isinstance(event, Looks):
+                    yield event.photos[0]
+                elif isinstance(event, Event):
+                    yield event
+    except engine.EngineError as error:
+        yield str(error)
 
 
 def _listening() -> bool:

@@ -147,3 +147,32 @@ zoo.linkBox = (element, props, watch) => {
   zoo.copy(element);
   watch('value', () => zoo.showAddress(props.value));
 };
+
+// ------------------------------------------------------------------------------------------------ small multiples
+// Frames come one by one as HTML in `value`. The selected one is drawn large; the slider and Play go through them.
+zoo.frames = (element, watch) => {
+  let at = 0, timer = null;
+  const tiles = () => [...element.querySelectorAll('[data-frame]')];
+  const show = (number) => {
+    const all = tiles(), slider = element.querySelector('input[type=range]');
+    if (!all.length || !slider) return;
+    at = Math.max(0, Math.min(number, all.length - 1));
+    Object.assign(slider, { max: all.length - 1, value: at });
+    element.querySelector('.big').replaceChildren(all[at].querySelector('.stack').cloneNode(true));
+    element.querySelector('output').textContent = all[at].querySelector('b').textContent;
+    all.forEach((tile, i) => tile.setAttribute('aria-pressed', String(i === at)));
+  };
+  const play = (on) => {
+    clearInterval(timer);
+    timer = on ? setInterval(() => (element.isConnected ? show((at + 1) % tiles().length) : play(false)), 700) : null;
+    const button = element.querySelector('[data-play]');
+    if (button) button.textContent = on ? 'Pause' : 'Play';
+  };
+  element.addEventListener('click', (event) => {
+    const tile = event.target.closest('[data-frame]');
+    if (event.target.closest('[data-play]')) play(!timer);
+    else if (tile) { play(false); show(Number(tile.dataset.frame)); }
+  });
+  element.addEventListener('input', (event) => { play(false); show(Number(event.target.value)); });
+  watch('value', () => { play(false); show(tiles().length - 1); });
+};
