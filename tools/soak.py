@@ -2,9 +2,10 @@
 
     python -m tools.soak                          eight users, ten minutes
     python -m tools.soak --minutes 2 --users 4    fewer
+    python -m tools.soak --only compare           nothing but comparisons of two models on several photos
 
 The app runs in a process of its own, with this one's environment. Its users mostly ask for quick looks, sometimes for
-slow maps or timings, and sometimes leave while a slow map is computed. Fails on an error, on a wrong answer, and if the
+slow maps, comparisons or timings, and sometimes leave while a slow map is computed. Fails on an error, on a wrong answer, and if the
 app's memory grows after the first minute; that includes its cache of answers, which grows to 128 MB and no further.
 """
 
@@ -32,13 +33,21 @@ from PIL import Image
 
 import zoo
 from engine import Job, LocalEngine, Look, Looks, Photo, Request
+from engine.records import VARIABLE
 from ui.uploads import EXAMPLES
 
 ROOT = Path(__file__).parents[1]
 MODELS = "tf_efficientnet_lite0.pypi_in1k", next(row.name for row in zoo.checkpoints().values() if row.bundled)
 CLASSES = "", "3", "5"  # the models have different ones by these numbers
 SLOW = "occlusion", "integrated_gradients", "score_cam"
-MIX = {"classify": 45, "grad_cam": 40, "slow": 6, "latency": 3, "closed tab": 6}  # shares of the calls, in percent
+MIX = {
+    "classify": 43,
+    "grad_cam": 38,
+    "slow": 6,
+    "latency": 3,
+    "compare": 4,
+    "closed tab": 6,
+}  # shares of the calls, in percent
 QUICK = "classify", "grad_cam"
 CROPS, SLOW_CROPS = 40, 2  # of the examples; slow maps are made of the first ones only
 NEW = 0.8  # share of photos whose bytes no cache knows
@@ -86,8 +95,9 @@ class Visits:
 class User(threading.Thread):
     """Asks, pauses and asks again until the visits stop."""
 
-    def __init__(self, number: int, visits: Visits):
+    def __init__(self, number: int, visits: Visits, mix: dict[str, int]):
         super().__init__(daemon=True)
+        self.mix = mix
         self.visits, self.file, self.random = visits, visits.folder / f"user{number}.jpg", random.Random(number)
         self.arrive()
 
@@ -97,7 +107,7 @@ class User(threading.Thread):
 
     def run(self) -> None:
         while not self.visits.stop.wait(self.random.uniform(*PAUSE)):
-            (kind,) = self.random.choices(list(MIX), list(MIX.values()))
+            (kind,) = self.random.choices(list(self.mix), list(self.mix.values()))
             try:
                 self.ask(kind)
             except Exception as error:
@@ -107,6 +117,8 @@ class User(threading.Thread):
         if kind == "latency":
             with self.visits.timed(kind):
                 assert self.client.predict(self.random.choice(MODELS), 1.0, api_name="/latency")["median_ms"] > 0
+        elif kind == "compare":
+            self.compare()
         elif kind == "closed tab":
             self.client.close()
             self.arrive()
@@ -128,6 +140,21 @@ class User(threading.Thread):
         self.visits.answered.add((asked, ending))
         if not equal(found, *self.visits.serial[asked], asked[1].target):
             self.visits.wrong.append(f"{kind}: {asked}")
+
+    def compare(self) -> None:
+        """Compare the models on a few photos, and each cell with the serial answer."""
+        crops, files = self.random.sample(range(CROPS), self.random.randint(1, 4)), []
+        for place, crop in enumerate(crops):
+            files.append(self.file.with_suffix(f".{place}.jpg"))
+            files[-1].write_bytes(self.visits.crops[crop] + self.random.randbytes(8))
+        with self.visits.timed("compare"):
+            photos = [handle_file(file) for file in files]
+            found = self.client.predict(photos, list(MODELS), ["grad_cam"], api_name="/compare")
+        for column in found["columns"]:
+            for crop, cell in zip(crops, column["photos"], strict=True):
+                asked = crop, Request(column["model"], method="")
+                if cell["problem"] or not equal(cell, *self.visits.serial[asked], ""):
+                    self.visits.wrong.append(f"compare: {asked}: {cell['problem']}")
 
     def predicted(self, request: Request) -> Any:
         if not request.method:
@@ -174,21 +201,23 @@ def leave(address: str, chance: random.Random) -> None:
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[tuple[str, int]]:
-    """Run `python app.py`; gives its address and the number of its process. Prints its log if it failed."""
+def serve(folder: Path, *command: str) -> Iterator[tuple[str, int]]:
+    """Run `python app.py`, or another command of Python; gives its address and the number of its process."""
+    folder.mkdir(exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
     settings = {"GRADIO_SERVER_PORT": address.rpartition(":")[2], "HF_HUB_OFFLINE": "1"}
-    settings |= {"GRADIO_TEMP_DIR": str(folder / "gradio"), "HF_HOME": str(folder / "hub")}
+    settings |= {"GRADIO_TEMP_DIR": str(folder / "gradio"), "HF_HOME": str(folder / "hub"), VARIABLE: ":memory:"}
     with (folder / "log").open("w") as log:
-        app = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=os.environ | settings, stdout=log, stderr=log)
+        command = (sys.executable, *(command or ("app.py",)))
+        app = subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stdout=log, stderr=log)
         try:
-            for _ in range(300):
+            for _ in range(3000):
                 with suppress(httpx.HTTPError):
-                    if app.poll() is not None or httpx.get(f"{address}/config").is_success:
+                    if app.poll() is not None or httpx.get(address).is_success:
                         break
-                time.sleep(0.2)
+                time.sleep(0.02)
             yield address, app.pid
         finally:
             app.terminate()
@@ -230,14 +259,14 @@ def memory(process: int) -> float | None:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), None)
 
 
-def soak(minutes: int, number: int) -> tuple[Visits, list[float | None]]:
+def soak(minutes: int, number: int, mix: dict[str, int]) -> tuple[Visits, list[float | None]]:
     """What the users saw, and the app's memory at the end of every minute and after the last answer."""
     print("Computing the answers, one at a time.", flush=True)
     crops, sizes = make_crops(), []
     serial = answer_alone(crops)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name, serve(Path(name)) as (address, process):
         visits = Visits(address, Path(name), crops, serial)
-        users = [User(i, visits) for i in range(number)]
+        users = [User(i, visits, mix) for i in range(number)]
         print(f"{number} users ask for {minutes} minutes.", flush=True)
         begun = time.monotonic()
         for user in users:
@@ -277,8 +306,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=int, default=10)
     parser.add_argument("--users", type=int, default=8)
+    parser.add_argument("--only", choices=MIX, help="one kind of call")
     args = parser.parse_args()
-    sys.exit(0 if report(*soak(args.minutes, args.users)) else 1)
+    mix = {args.only: 1} if args.only else MIX
+    sys.exit(0 if report(*soak(args.minutes, args.users, mix)) else 1)
 
 
 if __name__ == "__main__":

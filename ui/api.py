@@ -93,7 +93,7 @@ def plain_errors() -> Iterator[None]:
     except ValidationError as error:
         first = error.errors()[0]
         name, message = first["loc"][0], f"{first['msg'][0].lower()}{first['msg'][1:]}"
-        sentence = NO_PHOTO if name == "photo" else f"Wrong {name}: {message}."
+        sentence = NO_PHOTO if name in ("photo", "photos") else f"Wrong {name}: {message}."
         raise gr.Error(sentence, print_exception=False) from error
 
 
@@ -213,7 +213,12 @@ async def compare(photos: Photos, models: Models, methods: Methods) -> Compared:
         raise EngineError(f"Two to {COLUMNS} columns are compared, and this makes {len(requests)}.")
     if not 1 <= len(photos) <= uploads.MOST:
         raise EngineError(uploads.TOO_MANY if photos else NO_PHOTO)
-    looks = [[await _said(photo, request) for photo in photos] for request in requests]
+    if not METHODS.keys() >= set(methods):
+        raise EngineError(NO_METHOD)
+    for model in models:
+        engine.recipe(model)
+    files = [_uploaded(photo) for photo in photos]
+    looks = [[await _said(file, request) for file in files] for request in requests]
     return Compared(
         columns=[_column(request, column) for request, column in zip(requests, looks, strict=True)],
         pairs=[_pair(i, j, requests, looks) for i, j in combinations(range(len(requests)), 2)],
@@ -266,24 +271,28 @@ def _meanings(hints: dict[str, Any]) -> str:
     return "; ".join(f"{name}: {hint.__metadata__[-1]}" for name, hint in hints.items())
 
 
+def _uploaded(photo: FileData) -> engine.Photo:
+    """Read an uploaded photo. Raises EngineError."""
+    (file,) = uploads.read([{"path": photo.path, "name": (photo.orig_name or Path(photo.path).name)[-LONGEST:]}])
+    return file
+
+
 async def _look(photo: FileData, request: Request) -> Look:
     """Classify, and explain if the request says so, one uploaded photo. Raises EngineError."""
-    name = (photo.orig_name or Path(photo.path).name)[-LONGEST:]
-    files = uploads.read([{"path": photo.path, "name": name}])
-    looks = await work.answer(Job("look", request, files, visitor=work.visitor()))
-    assert isinstance(looks, Looks)
-    (look,) = looks.photos
+    look = await _said(_uploaded(photo), request)
     if isinstance(look, str):
         raise EngineError(look)
     return look
 
 
-async def _said(photo: FileData, request: Request) -> Look | str:
+async def _said(file: engine.Photo, request: Request) -> Look | str:
     """A look, or why there is none."""
     try:
-        return await _look(photo, request)
+        looks = await work.answer(Job("look", request, (file,), visitor=work.visitor()))
     except EngineError as error:
         return str(error)
+    assert isinstance(looks, Looks)
+    return looks.photos[0]
 
 
 def _column(request: Request, looks: list[Look | str]) -> Column:
@@ -302,7 +311,7 @@ def _pair(i: int, j: int, requests: list[Request], looks: list[list[Look | str]]
     comparable = engine.same_classes(requests[i].model, requests[j].model)
     unknown: list[bool | None] = [None for _ in looks[i]]
     same = engine.agreement(looks[i], looks[j]) if comparable else unknown
-    return Pair(columns=[i, j], same=same, correlation=engine.mean_alike(looks[i], looks[j]))
+    return Pair(between=[i, j], same=same, correlation=engine.mean_alike(looks[i], looks[j]))
 
 
 def _architecture(name: str) -> Architecture:

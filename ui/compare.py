@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 import engine
 from engine import Job, Look, Request, Timing
@@ -64,8 +65,7 @@ class Parts:
 
 def layout() -> Parts:
     """Place the components."""
-    here = [row.architecture for row in engine.on_this_machine()]
-    first = list(dict.fromkeys(here))[:3]
+    first = first_models()
     with gr.Column(elem_id="compare"):
         with gr.Row(elem_classes="two"):
             with gr.Column(scale=0, min_width=320, elem_id="compared-photos"):
@@ -78,7 +78,7 @@ def layout() -> Parts:
                 with gr.Column(visible=False) as of_methods:
                     model = combobox("Model", "of-one", choices.MODELS, first[0], width=440)
                     methods = _row("Explanation", "methods", choices.methods(_name(first[0])), FIRST_METHODS, 420)
-                common = gr.Checkbox(True, label="Common colour scale for all maps", elem_id="common")
+                common = gr.Checkbox(True, label="Common colour scale for maps of one explanation", elem_id="common")
                 with gr.Row(elem_id="go-compare"):
                     run = gr.Button("Compare", variant="primary", elem_id="run-compare")
                     stop = gr.Button("Stop", elem_id="stop-compare", min_width=72, scale=0)
@@ -93,6 +93,11 @@ def layout() -> Parts:
         photos, kind, of_models, models, method, of_methods, model, methods, common, run, stop, status, shown,
         agreement, plot, gr.JSON(visible="hidden"),
     )  # fmt: skip
+
+
+def first_models() -> list[str]:
+    """Three architectures to begin with, which need no network: those of the most accurate checkpoints."""
+    return list(dict.fromkeys(row.architecture for row in engine.on_this_machine()))[:3]
 
 
 def _row(label: str, name: str, rows: Any, values: Sequence[str], width: int) -> list[gr.HTML]:
@@ -215,7 +220,7 @@ class Comparison:
 
     async def fill(self, files: Sequence[engine.Photo]) -> AsyncGenerator[tuple[str, str | None], None]:
         """Look, photo by photo; yields what is being done, and the table whenever a cell was added."""
-        text, count = sheet.bar(False, None) + sheet.opening(self.heads), len(files) * len(self.heads)
+        text, count = sheet.bar(False) + sheet.opening(self.heads), len(files) * len(self.heads)
         for number, file in enumerate(files):
             text += sheet.row(file.name)
             for column, head in zip(self.columns, self.heads, strict=True):
@@ -248,15 +253,14 @@ class Comparison:
     def whole(self) -> Shown:
         """The finished table on its colour scale, and what can be said about all of it."""
         self.heads = [replace(head, ms=_latency(head.request)) for head in self.heads]
-        scale = group(look for column in self.columns for look in column if isinstance(look, Look))
-        top = max((float(values.max()) for values in scale), default=0.0) if self.common else None
-        text, several = sheet.bar(True, top) + sheet.opening(self.heads), not self.heads[0].by_method
+        scales, several = self._scales(), not self.heads[0].by_method
+        text = sheet.bar(True, scales[0] if several else None) + sheet.opening(self.heads)
         for number, photo in enumerate(self.names):
             looks, known = [column[number] for column in self.columns], [column[number] for column in self.truths]
             marks = sheet.marks(looks, known, several)
             text += sheet.row(photo)
-            for look, mark in zip(looks, marks, strict=True):
-                text += sheet.cell(look, _small(look, scale if self.common else None), mark)
+            for look, scale, mark in zip(looks, scales, marks, strict=True):
+                text += sheet.cell(look, _small(look, scale), mark)
         together = self.heads, self.names, self.columns
         requests = [head.request for head in self.heads]
         content = engine.comparison_csv(self.names, requests, self.columns, self.truths).encode()
@@ -267,6 +271,15 @@ class Comparison:
             plot=sheet.plot(self.heads, work.known_lines()) if several else "",
             file={"name": "comparison.csv", "content": base64.b64encode(content).decode()},
         )
+
+    def _scales(self) -> list[list[np.ndarray]]:
+        """The maps that each column shares its colour scale with: those of the same explanation, as units differ."""
+        by_method: dict[str, list[np.ndarray]] = {}
+        for head, column in zip(self.heads, self.columns, strict=True):
+            by_method.setdefault(head.request.method, []).extend(
+                group(look for look in column if isinstance(look, Look))
+            )
+        return [by_method[head.request.method] if self.common else [] for head in self.heads]
 
 
 def _small(look: Look | str, scale: list | None = None) -> Tile | None:

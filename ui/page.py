@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from engine import records
 from engine.limit import SECONDS, VARIABLE
 from ui import api, compare, door, explore, measure, models, static, work
 from ui.door import Blocks
@@ -62,7 +63,8 @@ def main() -> None:
     """Start the demo: the command `vision-zoo`."""
     help = (
         "GRADIO_SERVER_NAME and GRADIO_SERVER_PORT set the address; HF_HUB_OFFLINE=1 forbids downloads; "
-        f"{VARIABLE} is the longest that a job may compute, in seconds ({SECONDS:g} if it is not set)."
+        f"{VARIABLE} is the longest that a job may compute, in seconds ({SECONDS:g} if it is not set); "
+        f"{records.VARIABLE} is the file that keeps latencies, and how often each model was looked at."
     )
     argparse.ArgumentParser("vision-zoo", description="Serve the Vision Zoo's page.", epilog=help).parse_args()
     build().launch(**LAUNCH)

@@ -144,7 +144,7 @@ class Column(TypedDict):
 class Pair(TypedDict):
     """Two columns."""
 
-    columns: Annotated[list[int], "their numbers, from 0"]
+    between: Annotated[list[int], "the numbers of the two columns, from 0"]
     same: Annotated[list[bool | None], "for each photo, whether their first classes are equal; null if incomparable"]
     correlation: Annotated[float | None, "of their maps, the mean over the photos; null without maps"]
 

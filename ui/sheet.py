@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+import numpy as np
+
 import engine
 import explain
 from engine import Look, Request, compare
@@ -37,10 +39,12 @@ class Head:
         return " · ".join([*told, f"{scaled(self.ms)} ms" if self.ms else "latency unknown"])
 
 
-def bar(done: bool, top: float | None) -> str:
-    """The heading; once it is done, the colour scale that ends at `top`, if there is a common one, and the file."""
+def bar(done: bool, shared: Sequence[np.ndarray] | None = None) -> str:
+    """The heading; once it is done, the file, and the colour scale of all maps if they share one."""
+    top = max((float(values.max()) for values in shared or []), default=0.0)
     save = '<span class="tools"><button type="button" class="tool" data-do="save">Download CSV</button></span>'
-    scale = f'<small>0</small><i class="ramp"></i><small>{top:.3g}, one colour scale for all</small>' if top else ""
+    told = f'<small>0</small><i class="ramp"></i><small>{top:.3g}, one colour scale for all</small>'
+    scale = told if top > 0 else ""
     return f'<div class="bar-top"><h2>Side by side</h2>{scale}{save if done else ""}</div>'
 
 

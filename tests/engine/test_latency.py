@@ -10,8 +10,7 @@ from torch import nn
 
 import zoo
 from engine.latency import Timing, device_name, measure, summary
-
-TIMING = Timing("AMD EPYC", "float32", 1, 224, 224, 2, 3, 100, 68.21, 70.07, 120.5)
+from tests.engine.jobs import TIMING
 
 
 class Clock:
@@ -48,18 +47,18 @@ def timed(*seconds: float, **options) -> tuple[Timing, Model]:
 
 
 @pytest.mark.parametrize(
-    ("times", "median", "p90"),
+    ("times", "p10", "median", "p90", "p99"),
     [
-        ([7], 7, 7),
-        ([2, 1], 1.5, 2),
-        (range(1, 11), 5.5, 9),
-        (range(100, 0, -1), 50.5, 90),
-        ([1] * 9 + [1000], 1, 1),  # one outlier in ten moves neither
-        ([1] * 8 + [1000] * 2, 1, 1000),
+        ([7], 7, 7, 7, 7),
+        ([2, 1], 1, 1.5, 2, 2),
+        (range(1, 11), 1, 5.5, 9, 10),
+        (range(100, 0, -1), 10, 50.5, 90, 99),
+        ([1] * 9 + [1000], 1, 1, 1, 1000),  # one outlier in ten moves neither the median nor the 90th percentile
+        ([1] * 8 + [1000] * 2, 1, 1, 1000, 1000),
     ],
 )
-def test_summary(times, median, p90):
-    assert summary(list(times)) == (median, p90)
+def test_summary(times, p10, median, p90, p99):
+    assert summary(list(times)) == (p10, median, p90, p99)
 
 
 def test_figures_of_known_times():
@@ -171,7 +170,7 @@ def test_sentence():
         "16 layers left as they were, batch 1"
     ) in fast.sentence()
     assert "torch.compile, which took 34 s, batch" in replace(TIMING, way="compiled", prepared_s=33.7).sentence()
-    gpu = Timing("NVIDIA H200", "float16", 8, 64, 32, None, 1, 1, 0.01234, 1234.5, 2000)
+    gpu = Timing("NVIDIA H200", "float16", 8, 64, 32, None, 1, 1, 0.01234, 0.01, 1234.5, 1234.5, 2000)
     assert gpu.sentence().startswith(
         "NVIDIA H200, float16, as it is written, batch 8, 64x32: "
         "median 0.0123 ms, p90 1234 ms of 1 run after 1 warm-up; "

@@ -70,6 +70,16 @@ def outside(address: str) -> bool:
     return not address.startswith(("http://127.0.0.1", "http://localhost", "data:", "blob:"))
 
 
+def open_tab(page, name: str) -> None:
+    """Open a tab, which gradio puts into a menu where the line is too short for all."""
+    page.get_by_role("tab", name="Explore").wait_for()
+    tab = page.get_by_role("tab", name=name)
+    if not tab.is_visible():
+        page.locator(".overflow-menu > button").click()
+        tab = page.locator(".overflow-dropdown button", has_text=name)
+    tab.click()
+
+
 @contextmanager
 def phone(chromium, address):
     """The small page on a phone, where lists must find their place. No script may fail, and none may ask outside."""

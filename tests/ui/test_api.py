@@ -141,6 +141,11 @@ def test_answers_have_the_fields_that_are_documented(client):
         results.Guess: client.predict(lion, CIFAR, api_name="/classify")["guesses"][0],
         results.Facts: client.predict(lion, CIFAR, api_name="/explain")[2],
         results.Latency: client.predict("resnet20_cifar", 0.2, api_name="/latency"),
+        results.Compared: (compared := client.predict([lion], [CIFAR, LITE], ["grad_cam"], api_name="/compare")),
+        results.Column: compared["columns"][0],
+        results.Cell: compared["columns"][0]["photos"][0],
+        results.Pair: compared["pairs"][0],
+        results.Point: client.predict(["resnet20_cifar"], "batch", [2], 0.2, api_name="/measure")[0],
     }
     listed = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     told = " ".join(endpoint["description"] for endpoint in listed.values())
@@ -149,7 +154,33 @@ def test_answers_have_the_fields_that_are_documented(client):
         assert set(answer) == set(hints)
         for name, hint in hints.items():
             assert f"{name}: {hint.__metadata__[-1]}" in told
-    assert set(listed) == {"/models", "/checkpoints", "/card", "/classify", "/explain", "/latency"}
+    endpoints = "models", "checkpoints", "card", "classify", "explain", "latency", "compare", "measure"
+    assert set(listed) == {f"/{name}" for name in endpoints}
+
+
+def test_compared_models_say_what_each_says_alone_and_who_agrees(client):
+    photos = [handle_file(GRADIO_PHOTOS / name) for name in ("lion.jpg", "cheetah.jpg")]
+    other = LITE.replace("lite0", "lite1")
+    found = client.predict(photos, [LITE, other, CIFAR], ["grad_cam"], api_name="/compare")
+    for column in found["columns"]:
+        alone = [client.predict(photo, column["model"], api_name="/classify")["guesses"] for photo in photos]
+        told = [[guess["label"] for guess in cell["guesses"]] for cell in column["photos"]]
+        assert told == [[guess["label"] for guess in guesses] for guesses in alone]
+    pairs = {tuple(pair["between"]): pair for pair in found["pairs"]}
+    assert pairs[0, 1]["same"] == [True, True] and pairs[0, 2]["same"] == [None, None]
+    assert pairs[0, 1]["correlation"] > 0.8
+    guesses = client.predict(photos[:1], [LITE, other], [], api_name="/compare")
+    assert [column["method"] for column in guesses["columns"]] == [None, None]
+    assert guesses["pairs"][0]["correlation"] is None
+    ways = client.predict(photos[:1], [LITE], ["grad_cam", "attention"], api_name="/compare")
+    assert ways["columns"][1]["photos"][0]["guesses"] == ways["columns"][0]["photos"][0]["guesses"]
+
+
+def test_a_measurement_has_a_latency_or_a_reason_for_each_point(client):
+    found = client.predict(["vit_gap_cifar"], "image", [32, 33], 0.2, api_name="/measure")
+    assert [point["value"] for point in found] == ["32", "33"]
+    assert found[0]["latency"]["height"] == 32 and found[0]["latency"]["peak_bytes"] > 0
+    assert found[1]["latency"] is None and "choose a height and a width" in found[1]["problem"]
 
 
 def test_models_and_checkpoints_say_what_to_take(client):
@@ -203,6 +234,11 @@ def test_a_less_exact_classification_says_how_far_its_outputs_moved(client):
         ("/explain", {"model": CIFAR, "place": [2, 0]}, "Wrong place: input should be less than or equal to 1."),
         ("/latency", {"model": "resnet18", "seconds": -1}, "Wrong seconds: input should be greater than 0."),
         ("/latency", {"model": {}}, "Wrong model: input should be a valid string."),
+        ("/compare", {"photos": [], "models": [CIFAR, LITE], "methods": []}, "There is no photo: send a file"),
+        ("/compare", {"photos": ["x.jpg"], "models": [CIFAR, LITE], "methods": []}, "There is no photo: send a file"),
+        ("/compare", {"photos": [{"path": str(LION)}], "models": [CIFAR, LITE], "methods": []}, REFUSED),
+        ("/measure", {"models": []}, "One to 4 models"),
+        ("/measure", {"models": [CIFAR], "vary": "x"}, "Wrong vary: input should be 'batch', 'image', 'threads' or"),
         ("/models", {"query": 5}, "Wrong query: input should be a valid string."),
         ("/models", {"query": "", "limit": "all"}, "Wrong limit: input should be a valid integer"),
     ],

@@ -13,7 +13,7 @@ from gradio.context import LocalContext
 
 import engine
 from engine import LocalEngine, Request
-from ui import answer, cards, choices, explore, measured, save, uploads, work
+from ui import answer, cards, choices, explore, figures, save, uploads, work
 
 MODEL = "resnet20_cifar"
 LION, CHEETAH = uploads.example("lion.jpg"), uploads.example("cheetah.jpg")
@@ -57,10 +57,10 @@ def test_an_answer_has_cards_programs_and_an_address_and_the_latency_is_measured
     assert "random and untrained" in found["status"]
     assert found["address"] == f"model={MODEL}&photo=lion.jpg&photo=cheetah.jpg"
     assert MODEL in found["zoo_code"] and MODEL in found["client_code"]
-    (strip,) = asyncio.run(_all(measured.time_model(MODEL, "float32")))
+    (strip,) = asyncio.run(_all(figures.time_model(MODEL, "float32")))
     assert "median" in strip
-    assert asyncio.run(_all(measured.time_model(MODEL, "float32"))) == []  # it is known now
-    assert asyncio.run(_all(measured.time_model("resnet50.a1_in1k", "float32"))) == []  # it would cost a download
+    assert asyncio.run(_all(figures.time_model(MODEL, "float32"))) == []  # it is known now
+    assert asyncio.run(_all(figures.time_model("resnet50.a1_in1k", "float32"))) == []  # it would cost a download
 
 
 async def _all(handler):
@@ -148,8 +148,8 @@ def test_a_job_says_who_asks_for_it(ran, monkeypatch):
         LocalContext.request.set(gr.Request(session_hash="ann"))
         for handler in (
             classify([LION]),
-            measured.measure(MODEL, "float32", FAST),
-            measured.evaluate([LION], *values()),
+            figures.measure(MODEL, "float32", FAST),
+            figures.evaluate([LION], *values()),
         ):
             assert "No." in str([outputs async for outputs in handler])
 
@@ -159,14 +159,14 @@ def test_a_job_says_who_asks_for_it(ran, monkeypatch):
 
 
 def test_stopped_shows_what_is_known_instead_of_progress(ran):
-    known = asyncio.run(_all(measured.time_model(MODEL, "float32")))[-1].split("measured just now")[0]
+    known = asyncio.run(_all(figures.time_model(MODEL, "float32")))[-1].split("measured just now")[0]
     status, strip, faithful = explore.stopped(MODEL, "float32", cards.progress("Measuring: 3 of 350", 0.01))
     assert "Stopped." in status and faithful == "" and strip.startswith(known)
     assert explore.stopped(MODEL, "float32", "<table></table>")[2] == gr.skip()
 
 
 def test_an_evaluation_names_model_method_and_photos(ran):
-    html = asyncio.run(_all(measured.evaluate([LION], *values())))[-1]
+    html = asyncio.run(_all(figures.evaluate([LION], *values())))[-1]
     assert 'class="verdict"' in html
     assert MODEL in html and "Grad-CAM" in html and "lion.jpg" in html
 

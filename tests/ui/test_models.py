@@ -8,8 +8,9 @@ import pytest
 
 import engine
 import zoo
-from engine.table import FACETS, lines
-from ui import guides, model_card, models, table
+from engine.jobs import Seen
+from engine.table import FACETS, lines, seen_here
+from ui import guides, model_card, models, table, work
 from zoo.registry import source
 
 LITE = "tf_efficientnet_lite0.pypi_in1k"
@@ -46,7 +47,20 @@ def test_a_search_a_filter_and_an_unknown_word():
     assert "at most 80 characters" in seen(query=81 * "x")[2]
 
 
-@pytest.mark.parametrize("name", guides.GUIDES)
+def test_the_guide_to_what_is_fastest_here_lists_what_was_timed_here(monkeypatch):
+    assert "none yet" in guides.buttons("", lines())
+    timed = {"resnet50": 20.0, "resnet34": 9.0, "resnet18": 4.0}  # the last one's accuracy is under 75 %
+    rows = [engine.offered(name)[0] for name in timed]
+    ms = {(row.architecture, *row.size, row.num_classes): timed[row.architecture] for row in rows}
+    monkeypatch.setattr(work, "known_lines", lambda: seen_here(lines(), Seen(ms, {rows[0].name: 3})))
+    shown, _, listed = seen(guide="here", order="ms")
+    found = [line for line in work.known_lines() if line.name in named(listed)]
+    assert {line.architecture for line in found} == {"resnet34", "resnet50"}
+    assert "<b>resnet34</b>" in shown and "9.00 ms here" in shown
+    assert "<td>3</td></tr>" in seen(order="looks")[2].partition("</tr><tr>")[0] + "</tr>"
+
+
+@pytest.mark.parametrize("name", [name for name in guides.GUIDES if name != "here"])
 def test_a_guide_lists_what_its_rule_says_and_its_button_names_the_first(name):
     found = guides.answered(name, lines())
     shown, _, listed = seen(guide=name, order=guides.GUIDES[name].order)
