@@ -2,9 +2,9 @@
 
     python -m tools.overhead                      a minute or two
 
-Two figures. The round trip of /classify for a new photo, without what the engine takes for the same look, over the round
-trip of an app that takes the same photo and answers nothing. And the time from the start of the page's process to its
-first response, over the time that `import gradio` takes alone.
+Two figures. The round trip of /classify for a new photo, without what the engine takes for the same look, over the
+round trip of an app that takes the same photo and answers nothing. And the time from the start of the page's process
+to its first response, over the time that `import gradio` takes alone.
 """
 
 import random

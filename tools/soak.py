@@ -5,8 +5,9 @@
     python -m tools.soak --only compare           nothing but comparisons of two models on several photos
 
 The app runs in a process of its own, with this one's environment. Its users mostly ask for quick looks, sometimes for
-slow maps, comparisons or timings, and sometimes leave while a slow map is computed. Fails on an error, on a wrong answer, and if the
-app's memory grows after the first minute; that includes its cache of answers, which grows to 128 MB and no further.
+slow maps, comparisons or timings, and sometimes leave while a slow map is computed. Fails on an error, on a wrong
+answer, and if the app's memory grows after the first minute; that includes its cache of answers, which grows to 128 MB
+and no further.
 """
 
 import argparse
