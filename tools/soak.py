@@ -214,11 +214,12 @@ def serve(folder: Path, *command: str) -> Iterator[tuple[str, int]]:
         command = (sys.executable, *(command or ("app.py",)))
         app = subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stdout=log, stderr=log)
         try:
-            for _ in range(3000):
-                with suppress(httpx.HTTPError):
-                    if app.poll() is not None or httpx.get(address).is_success:
-                        break
-                time.sleep(0.02)
+            with httpx.Client() as client:  # a new one each time would cost the app much of a core
+                for _ in range(1200):
+                    with suppress(httpx.HTTPError):
+                        if app.poll() is not None or client.get(address).is_success:
+                            break
+                    time.sleep(0.05)
             yield address, app.pid
         finally:
             app.terminate()
