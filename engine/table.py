@@ -39,6 +39,12 @@ class Line:
         return self.name.partition(".")[0]
 
     @property
+    def paradigm(self) -> str:
+        """That of its architecture: DINOv3's paper, for one, has checkpoints of ViTs and of ConvNeXts."""
+        own = zoo.family_of(self.architecture)
+        return (own or self.family).paradigm
+
+    @property
     def labels(self) -> str | None:
         return self.row and self.row.labels
 
@@ -71,7 +77,7 @@ def _step(value: float, steps: Mapping[str, float]) -> str:
 
 FACETS: dict[str, Callable[[Line], Sequence[str]]] = {  # heading of a filter -> the values that a line has
     "Classes": lambda line: [line.labels or "none"],
-    "Paradigm": lambda line: [line.family.paradigm],
+    "Paradigm": lambda line: [line.paradigm],
     "Use": lambda line: [line.family.use_case],
     "Training": lambda line: line.family.training.split(", "),
     "Licence": lambda line: [terms(line.row.license) if line.row else "no weights"],
@@ -95,7 +101,7 @@ COLUMNS: dict[str, Callable[[Line], float | str | None]] = {  # what the table c
     "activations": lambda line: line.figures.activations,
     "side": lambda line: line.size[0] * line.size[1],
     "year": lambda line: line.family.year,
-    "paradigm": lambda line: line.family.paradigm,
+    "paradigm": lambda line: line.paradigm,
 }
 HIGH_FIRST = {"top1", "real", "v2", "a", "r", "sketch", "looks", "year"}
 
@@ -198,11 +204,11 @@ def nearest(line: Line, among: Sequence[Line]) -> list[tuple[Line, str]]:
         offer(sorted(better, key=lambda o: -(o.top1 or 0.0)), "the most accurate of about this size")
         offer(sorted(good, key=lambda o: o.figures.parameters), "the smallest that is as accurate")
         offer(sorted(good, key=lambda o: o.figures.macs), "as accurate with the fewest multiply-adds")
-        foreign = [other for other in close if other.family.paradigm != line.family.paradigm]
+        foreign = [other for other in close if other.paradigm != line.paradigm]
         offer(_by_size(foreign, line), "as accurate within a point, of another paradigm")
     kin = [other for other in others if other.family == line.family]
     offer(_by_size(kin, line), "the nearest in size of its family")
-    offer(_by_size([o for o in others if o.family.paradigm == line.family.paradigm], line), "the nearest of its kind")
+    offer(_by_size([o for o in others if o.paradigm == line.paradigm], line), "the nearest of its kind")
     offer(_by_size(others, line), "the nearest in size")
     return list(found.values())[:5]
 

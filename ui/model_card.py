@@ -43,7 +43,7 @@ def sentences(line: Line, price: Cost) -> list[str]:
     seen = f"its {several} of attention can be shown" if layers else _without_attention(line.architecture)
     return [
         family.sentence,
-        f"{line.architecture}, whose paradigm is {family.paradigm}, has {scaled(price.parameters / 1e6)} million "
+        f"{line.architecture}, whose paradigm is {line.paradigm}, has {scaled(price.parameters / 1e6)} million "
         f"parameters, and an image of {line.size[0]} x {line.size[1]} takes it {scaled(price.macs / 1e9)} billion "
         "multiply-adds.",
         f"{possible} of {len(offers)} explanations are possible: {seen}.",

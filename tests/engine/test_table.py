@@ -105,3 +105,13 @@ def test_a_model_without_accuracy_has_alternatives_of_its_kind():
 )
 def test_what_a_licence_allows(licence, told):
     assert terms(licence) == told
+
+
+def test_the_paradigm_is_that_of_the_architecture_whatever_paper_the_checkpoint_is_of():
+    found = {line.name: line for line in lines()}
+    dino = found["convnext_tiny.dinov3_lvd1689m"]
+    assert (dino.family.name, dino.paradigm) == ("DINOv3", "convolution")
+    vit = found["vit_small_plus_patch16_dinov3.lvd1689m"]
+    assert {other.paradigm for other, reason in nearest(vit, lines()) if reason == "the nearest of its kind"} == {
+        "attention"
+    }
