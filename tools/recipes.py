@@ -56,6 +56,7 @@ RECIPES = {
     "cait_cifar-2": replace(GONE_ON, epochs=8, start="cait_cifar-1"),
     "swin_cifar-1": replace(STUDENT, epochs=10),
     "swin_cifar-2": replace(GONE_ON, epochs=16, start="swin_cifar-1"),
+    "nest_cifar-1": replace(STUDENT, epochs=8, ema=0.995, teachers=()),
     "mixer_cifar-1": replace(STUDENT, coarse=0.0),
     "mixer_cifar-2": replace(GONE_ON, epochs=12, start="mixer_cifar-1"),
 }

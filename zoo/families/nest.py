@@ -1,6 +1,6 @@
 """NesT: small transformers in separate blocks of an image, four of which are joined into one at each level of a tree.
 
-    image -> 4x4 patches -> level of 16 blocks -> level of 4 -> level of 1 -> norm -> mean -> fc
+    image -> patches -> level of 16 blocks -> level of 4 -> level of 1 -> norm -> mean -> fc
     level -> 3x3 conv, norm, 3x3 max pool of the whole grid (not in the first) -> + positions -> layers, block by block
     layer -> norm -> attention inside the block -> + shortcut -> norm -> MLP -> + shortcut
 
@@ -30,7 +30,6 @@ from zoo.probe import Geometry, Grid, attention, tap
 from zoo.registry import register
 
 LEVELS = 3  # with 4, 2 and 1 blocks along each side of the image
-PATCH = 4  # side of a patch in pixels
 HEAD_DIM = 32  # channels of a head
 MLP_RATIO = 4  # hidden width of an MLP over dim
 
@@ -41,6 +40,7 @@ class Config(base.Config):
 
     dim: int = 96  # channels of the first level; each later one has twice as many
     depths: tuple[int, ...] = (2, 2, 20)  # layers in each level
+    patch: int = 4  # side of a patch in pixels
     centred: bool = True  # where a cell's pool lies: around the first of the four cells that it replaces, or from it on
     img_size: int = 224  # side of the image that the position tables were learned on, pixels
 
@@ -111,7 +111,7 @@ class Level(nn.Module):
 
     def __init__(self, i: int, drop_paths: list[float], cfg: Config):
         super().__init__()
-        dim, self.count, side = cfg.dim * 2**i, 2 ** (LEVELS - 1 - i), cfg.img_size // PATCH // 2**i
+        dim, self.count, side = cfg.dim * 2**i, 2 ** (LEVELS - 1 - i), cfg.img_size // cfg.patch // 2**i
         self.table_grid = side, side
         tokens = (side // self.count) ** 2
         self.pos_embed = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, self.count**2, tokens, dim), std=0.02))
@@ -135,21 +135,20 @@ class Level(nn.Module):
 
 
 class NesT(MeanReadout):
-    """Image (B, 3, H, W) -> features (B, num_features, H/16, W/16) -> logits (B, num_classes).
+    """Image (B, 3, H, W) with patches of p -> features (B, num_features, H/p/4, W/p/4) -> logits (B, num_classes).
 
-    Any H and W that 16 divides: blocks and position tables get their shape.
+    Any H and W that 4 patches divide: blocks and position tables get their shape.
     """
 
     readout = "norm_mean"
     classifier_key = "head"
-    smallest = PATCH * 2 ** (LEVELS - 1)
 
     def __init__(self, cfg: Config):
         super().__init__()
-        self.img_size = cfg.img_size
+        self.img_size, self.smallest = cfg.img_size, cfg.patch * 2 ** (LEVELS - 1)
         self.num_features, self.num_classes = cfg.dim * 2 ** (LEVELS - 1), cfg.num_classes
         rates = drop_path_rates(cfg.drop_path, cfg.depths)
-        self.patch_embed = PatchEmbed(PATCH, cfg.dim)
+        self.patch_embed = PatchEmbed(cfg.patch, cfg.dim)
         self.levels = nn.Sequential(*(Level(i, level_rates, cfg) for i, level_rates in enumerate(rates)))
         self.norm = LayerNorm2d(self.num_features)
         self.drop = nn.Dropout(cfg.drop)
@@ -160,7 +159,7 @@ class NesT(MeanReadout):
     def fit(cls, cfg: Config, state_dict: dict[str, Tensor]) -> dict[str, Any]:
         """Read the number of classes and, from the first position table, the (square) image's size."""
         fitted, table = super().fit(cfg, state_dict), state_dict.get("levels.0.pos_embed")
-        return fitted if table is None else fitted | {"img_size": round(table[0, :, :, 0].numel() ** 0.5) * PATCH}
+        return fitted if table is None else fitted | {"img_size": round(table[0, :, :, 0].numel() ** 0.5) * cfg.patch}
 
     def forward_features(self, x: Tensor) -> Tensor:
         check_patches(x, self.smallest)
@@ -182,5 +181,6 @@ VARIANTS = {
     "nest_tiny_jx": jx(TINY),
     "nest_small_jx": jx(SMALL),
     "nest_base_jx": jx(BASE),
+    "nest_cifar": Config(dim=32, depths=(2, 2, 4), patch=2, num_classes=10, img_size=32),
 }
 register(NesT, VARIANTS)
