@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 WARMUPS = 3  # the first pass allocates memory and chooses kernels, so it takes about twice as long
 TRUE = ("1", "t", "true")  # as the Spaces library reads its switches
@@ -98,10 +98,7 @@ def measure(
     """
     if min(seconds, min_runs, max_runs, batch) <= 0:
         raise ValueError("seconds, min_runs, max_runs and batch must be greater than zero.")
-    weight = next(chain(model.parameters(), model.buffers()), torch.empty(0))
-    if model.training or weight.is_meta:
-        raise ValueError("Only a model in eval mode, with weights in place, can be timed: load it, then call eval().")
-    x = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0)).to(weight)
+    x = _noise(model, size, batch)
 
     def timed() -> float:
         with _threads(threads):
@@ -113,7 +110,6 @@ def measure(
 
     with torch.inference_mode():
         warmups, runs = _series(timed, seconds, min_runs, max_runs, stop, progress, clock)
-    p10, median, p90, p99 = summary(runs)
     return Timing(
         device=device_name(x.device),
         dtype=str(x.dtype).removeprefix("torch."),
@@ -123,12 +119,20 @@ def measure(
         threads=(threads or torch.get_num_threads()) if x.device.type == "cpu" else None,
         warmups=len(warmups),
         n=len(runs),
-        median_ms=1000 * median,
-        p10_ms=1000 * p10,
-        p90_ms=1000 * p90,
-        p99_ms=1000 * p99,
+        median_ms=1000 * statistics.median(runs),
+        p10_ms=1000 * percentile(runs, 10),
+        p90_ms=1000 * percentile(runs, 90),
+        p99_ms=1000 * percentile(runs, 99),
         first_ms=1000 * warmups[0],
     )
+
+
+def _noise(model: nn.Module, size: tuple[int, int], batch: int) -> Tensor:
+    """Images where the model's parameters are and in their dtype. (B, 3, H, W)."""
+    weight = next(chain(model.parameters(), model.buffers()), torch.empty(0))
+    if model.training or weight.is_meta:
+        raise ValueError("Only a model in eval mode, with weights in place, can be timed: load it, then call eval().")
+    return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0)).to(weight)
 
 
 def _series(
@@ -170,14 +174,14 @@ def _series(
     return warmups, runs
 
 
-def summary(times: Sequence[float]) -> tuple[float, float, float, float]:
-    """10th percentile, median, 90th and 99th percentile.
+def percentile(times: Sequence[float], share: int) -> float:
+    """By nearest rank: the least time that a share of the passes, in per cent, did not exceed."""
+    return sorted(times)[-(-share * len(times) // 100) - 1]
 
-    Percentiles are by nearest rank: the 90th is the least time that nine in ten passes did not exceed.
-    """
-    ordered = sorted(times)
-    p10, p90, p99 = (ordered[-(-share * len(ordered) // 100) - 1] for share in (10, 90, 99))
-    return p10, statistics.median(ordered), p90, p99
+
+def summary(times: Sequence[float]) -> tuple[float, float]:
+    """Median and 90th percentile."""
+    return statistics.median(times), percentile(times, 90)
 
 
 @contextmanager
