@@ -7,7 +7,7 @@ import engine
 from engine.table import Line, lines, nearest, seen_here, terms
 from ui import facts, work
 from ui.table import scaled
-from zoo.catalogue import ZOO, Checkpoint
+from zoo.catalogue import ZOO, Checkpoint, throughput
 from zoo.cost import Cost
 from zoo.registry import create_meta, source, variant
 
@@ -72,6 +72,9 @@ def known(line: Line, price: Cost) -> dict[str, str]:
         "Suited to": escape(family.use_case),
         "Weights": facts.weights(row, price.weight_bytes) if row else "random only: none are published",
     }
+    if speed := throughput(line.name):
+        rate = f"{speed.images_per_second:,} images a second on {escape(speed.device)}"
+        told["Published speed"] = f"{rate} ({facts.paper_link(speed.paper)})"
     if row:
         told["Licence"] = f"{facts.licence(row) or 'unstated'}: {terms(row.license)}. <small>{ADVICE}</small>"
     return told

@@ -1,9 +1,9 @@
 """Which checkpoints can be loaded and what is known about them, read from tables; torch is not imported here.
 
 `checkpoints.tsv` holds the published checkpoints, `bundled/bundled.tsv` those that come with the zoo, `installed.tsv`
-those in packages that requirements.txt asks for, `accuracy.tsv` the published accuracies, `families.tsv` the papers,
-`costs.tsv` what each model costs. A blank cell means the default in `DEFAULTS`. The order of the rows is the priority:
-an architecture's first checkpoint is its publisher's default.
+those in packages that requirements.txt asks for, `accuracy.tsv` the published accuracies, `throughput.tsv` published
+speeds, `families.tsv` the papers, `costs.tsv` what each model costs. A blank cell means the default in `DEFAULTS`. The
+order of the rows is the priority: an architecture's first checkpoint is its publisher's default.
 """
 
 import csv
@@ -74,6 +74,14 @@ class Accuracy:
     a: Pair | None  # natural photos that a ResNet-50 gets wrong, arXiv:1907.07174
     r: Pair | None  # renditions: paintings, toys, tattoos, arXiv:2006.16241
     sketch: Pair | None  # black and white sketches, arXiv:1905.13549
+
+
+class Throughput(NamedTuple):
+    """Published speed: a line of throughput.tsv."""
+
+    images_per_second: int
+    device: str  # and the batch
+    paper: str  # arXiv id
 
 
 class Figures(NamedTuple):
@@ -182,6 +190,17 @@ def family_of(architecture: str) -> Family | None:
 def accuracy(name: str) -> dict[int, Accuracy]:
     """Published accuracies of a checkpoint by image side in pixels; empty if there are none."""
     return dict(_accuracies().get(name, {}))
+
+
+def throughput(name: str) -> Throughput | None:
+    """Published speed of a checkpoint at its own size; None if its paper states none."""
+    return _throughputs().get(name)
+
+
+@cache
+def _throughputs() -> dict[str, Throughput]:
+    rows = _rows(ZOO / "throughput.tsv")
+    return {row["name"]: Throughput(int(row["images_per_second"]), row["device"], row["paper"]) for row in rows}
 
 
 @cache

@@ -123,6 +123,12 @@ def test_a_card_holds_the_catalogues_facts(name):
         assert text.splitlines()[int(first) - 1].startswith(f"class {part}(")
 
 
+def test_a_card_shows_the_speed_that_a_paper_states():
+    card = model_card.card(model_card.opened("faster_vit_0_224.nv_in1k"))
+    assert "5,802 images a second on NVIDIA A100, batch 128" in card and "2306.06189" in card
+    assert "Published speed" not in model_card.card(model_card.opened("faster_vit_4_21k_384.nv_in21k_ft_in1k"))
+
+
 def test_families_of_every_section_have_cards():
     for family in [family for family in zoo.all_families() if family.architectures][::10]:
         line = model_card.opened(family.architectures[-1])

@@ -186,3 +186,11 @@ def test_defaults_are_timms():
         tags = timm.models._registry._model_default_cfgs[architecture].tags
         theirs = [name for tag in tags if (name := f"{architecture}.{tag}") in offered]
         assert [c.name for c in for_architecture(architecture) if not c.package] == theirs
+
+
+def test_published_speeds_are_of_checkpoints_and_fall_with_the_multiply_adds():
+    found = {name: catalogue.throughput(name) for name in catalogue.checkpoints("faster_vit_?_224.*")}
+    assert [speed.images_per_second for speed in found.values()] == [5802, 4188, 3161, 1780, 849, 449, 352]
+    assert {(speed.device, speed.paper) for speed in found.values()} == {("NVIDIA A100, batch 128", "2306.06189")}
+    assert set(catalogue._throughputs()) == set(found)
+    assert catalogue.throughput("resnet50.a1_in1k") is None
