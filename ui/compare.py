@@ -50,7 +50,8 @@ class Parts:
     sheet: gr.HTML
     agreement: gr.HTML
     plot: gr.HTML
-    file: gr.JSON  # what a visitor saves; not seen
+    file: gr.JSON  # what a visitor saves; this and the next are not seen
+    own: gr.Textbox  # whether a person has chosen photos in this tab
 
     @property
     def choice(self) -> list:
@@ -91,7 +92,7 @@ def layout() -> Parts:
                 plot = html("", "against")
     return Parts(
         photos, kind, of_models, models, method, of_methods, model, methods, common, run, stop, status, shown,
-        agreement, plot, gr.JSON(visible="hidden"),
+        agreement, plot, gr.JSON(visible="hidden"), gr.Textbox(visible="hidden"),
     )  # fmt: skip
 
 
@@ -121,7 +122,7 @@ def _name(chosen: str) -> str:
 
 
 def wire(p: Parts, photos: PhotoStrip, tab: gr.Tab) -> None:
-    """Connect events to handlers. Opening the tab takes over the photos of the first one."""
+    """Connect events to handlers. Opening the tab takes over the photos of the first one, `photos`."""
     job: dict[str, Any] = dict(fn=compare, inputs=p.choice, outputs=p.shown, **busy("compare"))
     running: list = [p.run.click(**job), p.common.input(**job)]
     for each in running:
@@ -131,7 +132,13 @@ def wire(p: Parts, photos: PhotoStrip, tab: gr.Tab) -> None:
     p.kind.input(show_kind, p.kind, [p.of_models, p.of_methods], **QUICK)
     p.model.input(choose_model, [p.model, *p.methods], p.methods, **QUICK)
     p.sheet.select(None, p.file, None, js=SAVE, **QUICK)
-    tab.select(lambda chosen: chosen or gr.skip(), photos.strip, p.photos.strip, **QUICK)
+    p.photos.strip.input(lambda: "yes", None, p.own, **QUICK)
+    tab.select(take_photos, [p.own, photos.strip], p.photos.strip, **QUICK)
+
+
+def take_photos(own: str, photos: list) -> Any:
+    """The photos of the first tab, until a person has chosen others here."""
+    return gr.skip() if own or not photos else photos
 
 
 def show_kind(kind: str) -> list:
@@ -211,6 +218,7 @@ class Comparison:
     def __init__(self, heads: list[Head], photos: list[uploads.Photo], common: bool):
         self.heads, self.photos, self.common = heads, photos, common
         self.columns: list[list[Look | str]] = [[] for _ in heads]
+        self.untimed: list[str] = []  # sentences on models that could not be timed
         rows = [engine.recipe(head.request.model) for head in heads]
         self.truths = [[truth(photo, row) for photo in photos] for row in rows]
 
@@ -225,13 +233,14 @@ class Comparison:
             text += sheet.row(file.name)
             for column, head in zip(self.columns, self.heads, strict=True):
                 done = sum(map(len, self.columns))
-                async for event in work.looked(head.request, file):
-                    if isinstance(event, Look | str):
-                        column.append(event)
-                    else:
-                        doing, share = work.doing(event)
-                        told = f"{done + 1} of {count}: {head.title}, {file.name}. {doing}"
-                        yield cards.progress(told, (done + (share or 0.0)) / count), None
+                async with aclosing(work.looked(head.request, file)) as events:
+                    async for event in events:
+                        if isinstance(event, Look | str):
+                            column.append(event)
+                        else:
+                            doing, share = work.doing(event)
+                            told = f"{done + 1} of {count}: {head.title}, {file.name}. {doing}"
+                            yield cards.progress(told, (done + (share or 0.0)) / count), None
                 text += sheet.cell(column[number], await asyncio.to_thread(_small, column[number]))
                 yield cards.progress(f"{done + 1} of {count}", (done + 1) / count), text
 
@@ -248,7 +257,7 @@ class Comparison:
                         if not isinstance(event, Timing):
                             yield cards.progress(f"{head.title}: {work.doing(event)[0]}", None)
             except engine.EngineError as error:
-                yield cards.notice(f"{head.title} cannot be timed: {error}")
+                self.untimed.append(f"{head.title} cannot be timed: {error}")
 
     def whole(self) -> Shown:
         """The finished table on its colour scale, and what can be said about all of it."""
@@ -265,7 +274,7 @@ class Comparison:
         requests = [head.request for head in self.heads]
         content = engine.comparison_csv(self.names, requests, self.columns, self.truths).encode()
         return Shown(
-            status="",
+            status=cards.notice(*self.untimed),
             sheet=text,
             agreement=sheet.agreement(*together) + (sheet.winners(*together, self.truths) if several else ""),
             plot=sheet.plot(self.heads, work.known_lines()) if several else "",

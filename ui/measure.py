@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -81,38 +81,42 @@ def show_values(vary: str) -> gr.Textbox:
     return gr.Textbox(value=_values(vary), visible=vary != "format")
 
 
+def asked(vary: Any, values: Any, models: Sequence[Any]) -> list[tuple[str, sweep.Point]]:
+    """Every point of every model that the page asks for. Raises EngineError for what makes no sense."""
+    names = list(dict.fromkeys(str(name) for name in models[:MOST] if name))
+    if not names:
+        raise engine.EngineError(NONE)
+    settings = sweep.points(str(vary), sweep.numbers(str(values or "")))
+    for name in names:
+        engine.recipe(name)
+    return [(name, point) for name in names for point in settings]
+
+
 async def measure(vary: Any, values: Any, seconds: Any, *models: Any) -> AsyncGenerator[list, None]:
     """Time each model at each point; what failed says why in its row."""
-    visitor = work.visitor()
     try:
-        names = list(dict.fromkeys(str(name) for name in models[:MOST] if name))
-        if not names:
-            raise engine.EngineError(NONE)
-        settings = sweep.points(str(vary), sweep.numbers(str(values or "")))
-        for name in names:
-            engine.recipe(name)
+        points = asked(vary, values, models)
     except engine.EngineError as error:
         yield [cards.notice(str(error)), gr.skip(), gr.skip()]
         return
     length, found = min(max(float(seconds), LEAST_SECONDS), MOST_SECONDS), list[sweep.Measurement]()
-    count = len(names) * len(settings)
+    visitor = work.visitor()
     with work.NEWEST.turn(f"measure {visitor}") as wanted:
-        for name in names:
-            for point in settings:
-                done = len(found)
-                async for event in timed(point.job(name, length, visitor)):
+        for name, point in points:
+            async with aclosing(timed(point.job(name, length, visitor))) as events:
+                async for event in events:
                     if not wanted():
                         return
                     if isinstance(event, Timing | str):
                         found.append((name, point, event))
                     else:
                         doing, share = work.doing(event)
-                        told = f"{done + 1} of {count}: {name}, {point.label}. {doing}"
-                        yield [cards.progress(told, (done + (share or 0.0)) / count), gr.skip(), gr.skip()]
-                text = await asyncio.to_thread(curves.curves, vary, found, len(found) == count)
-                content = base64.b64encode(sweep.sweep_csv(vary, found).encode()).decode()
-                status = "" if len(found) == count else gr.skip()
-                yield [status, text, {"name": f"latency_{vary}.csv", "content": content}]
+                        told = f"{len(found) + 1} of {len(points)}: {name}, {point.label}. {doing}"
+                        yield [cards.progress(told, (len(found) + (share or 0.0)) / len(points)), gr.skip(), gr.skip()]
+            ended = len(found) == len(points)
+            text = await asyncio.to_thread(curves.curves, vary, found, ended)
+            content = base64.b64encode(sweep.sweep_csv(vary, found).encode()).decode()
+            yield ["" if ended else gr.skip(), text, {"name": f"latency_{vary}.csv", "content": content}]
 
 
 async def timed(job: engine.Job) -> AsyncGenerator[engine.Event | Timing | str, None]:

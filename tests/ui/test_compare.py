@@ -140,6 +140,22 @@ def test_an_explanation_that_another_model_lacks_is_dropped():
     assert all(len(part.constructor_args["rows"]) == len(choices.methods("resnet20_cifar")) for part in found)
 
 
+def test_photos_come_from_the_first_tab_until_others_are_chosen_here():
+    assert compare.take_photos("", [LION]) == [LION]
+    assert compare.take_photos("yes", [LION]) == compare.take_photos("", []) == gr.skip()
+
+
+def test_a_model_that_cannot_be_timed_says_why(ran, monkeypatch):
+    monkeypatch.setattr("engine.local.time_model", broken)
+    found = run([LION], SMALL[:2], method="")
+    assert found["status"][-1].count("cannot be timed: No.") == 2
+    assert "<b>" in found["sheet"][-1] and "latency unknown" in found["sheet"][-1]
+
+
+def broken(*args):
+    raise engine.EngineError("No.")
+
+
 def test_the_first_columns_need_no_network():
     chosen = compare.first_models()
     assert len(set(chosen)) == len(chosen) == 3
