@@ -17,6 +17,7 @@ SHORT = 1.5  # default seconds of measuring
 MOST_IMAGES, MOST_PIXELS = 256, 1024  # in a batch; of a side
 MOST_MACS = 10**12  # of one pass on a CPU: a few seconds, in which nobody else gets an answer
 FLOAT = 4  # bytes
+INSTEAD = "a smaller batch, image or model"
 TOO_LONG = "One pass would take {:,.0f} G multiply-adds, and a CPU does {:,.0f} G at most here: choose a smaller batch."
 
 
@@ -42,8 +43,8 @@ def check_setting(job: Job, device: torch.device) -> None:
         return
     if setting.batch * price.macs > MOST_MACS:
         raise EngineError(TOO_LONG.format(setting.batch * price.macs / 1e9, MOST_MACS / 1e9))
-    if sentence := shortage(row.name, _most_bytes(price, setting.batch)):
-        raise EngineError(sentence.replace("a smaller model", "a smaller batch, image or model"))
+    if sentence := shortage(row.name, _most_bytes(price, setting.batch), INSTEAD):
+        raise EngineError(sentence)
 
 
 def _most_bytes(price: Cost, batch: int) -> int:

@@ -23,11 +23,14 @@ def available_memory(root: Path = Path("/")) -> int | None:
     return max(min(found), 0) if found else None
 
 
-def shortage(name: str, needed: int | None) -> str | None:
-    """Say in a sentence that `needed` bytes are more than this process can still use; None if they fit."""
+def shortage(name: str, needed: int | None, instead: str = "a smaller model") -> str | None:
+    """Say in a sentence that `needed` bytes are more than this process can still use; None if they fit.
+
+    `instead` is what to choose.
+    """
     free = available_memory()
     if needed and free is not None and needed > free:
-        return f"{name} needs {in_words(needed)} of memory and {in_words(free)} are free: choose a smaller model."
+        return f"{name} needs {in_words(needed)} of memory and {in_words(free)} are free: choose {instead}."
     return None
 
 

@@ -91,6 +91,12 @@ def test_a_setting_that_cannot_be_is_refused_before_anything_is_loaded(setting, 
     assert set(ENGINE.store.models) == held
 
 
+def test_a_batch_that_does_not_fit_into_memory_is_refused(monkeypatch):
+    monkeypatch.setattr("zoo.memory.available_memory", lambda: 10**6)
+    with pytest.raises(EngineError, match="are free: choose a smaller batch, image or model"):
+        timed(Setting(batch=2))
+
+
 def test_the_peak_is_that_of_known_tensors():
     """Two layers of 1x1 convolutions: at most their input and output are held beside the weights and the image."""
     model = nn.Sequential(nn.Conv2d(3, 100, 1, bias=False), nn.Conv2d(100, 50, 1, bias=False)).eval()
