@@ -6,14 +6,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
-import gradio as gr
-
 import engine
 import explain
 import zoo
 from engine import Job, Looks, Request
 from engine.jobs import NO_PHOTO
 from ui import cards, choices, facts, link, snippets, uploads, work
+from ui.parts import Outputs
 from ui.uploads import Photo
 from zoo.catalogue import Checkpoint
 
@@ -57,8 +56,8 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Said:
-    """What an answer puts on the page; None leaves a part as it is."""
+class Said(Outputs):
+    """What an answer puts on the page, in the order of Parts.said."""
 
     results: str | None = None
     status: str | None = None
@@ -67,10 +66,6 @@ class Said:
     zoo_code: str | None = None
     client_code: str | None = None
     address: str | None = None
-
-    def outputs(self) -> list:
-        """In the order of Parts.said."""
-        return [gr.skip() if value is None else value for value in vars(self).values()]
 
 
 async def classify(asked: str, photos: Any, *values: Any) -> AsyncGenerator[list, None]:

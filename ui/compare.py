@@ -17,17 +17,14 @@ from engine.tiles import Tile, group, tile
 from explain import METHODS
 from ui import api, cards, choices, sheet, uploads, work
 from ui.answer import truth
-from ui.parts import QUICK, busy, done, html, live
+from ui.parts import QUICK, SAVE, Outputs, busy, done, html, live
 from ui.sheet import Head
-from ui.uploads import example
 from ui.widgets import PhotoStrip, combobox, photo_strip
 
 MODELS, EXPLANATIONS = "Models", "Explanations of one model"
 MOST = api.COLUMNS
 FEW = "Choose two to four {} that differ."
-FIRST_PHOTOS = "lion.jpg", "cheetah.jpg"
 FIRST_METHODS = "grad_cam", "layer_cam", "saliency", ""
-SAVE = "(file) => { zoo.download(file); }"
 HINT = '<p class="how">Choose what to compare, then press Compare.</p>'
 
 
@@ -70,7 +67,7 @@ def layout() -> Parts:
     with gr.Column(elem_id="compare"):
         with gr.Row(elem_classes="two"):
             with gr.Column(scale=0, min_width=320, elem_id="compared-photos"):
-                photos = photo_strip("compared", [example(name) for name in FIRST_PHOTOS])
+                photos = photo_strip("compared", [])
             with gr.Column(elem_id="columns"):
                 kind = gr.Radio([MODELS, EXPLANATIONS], value=MODELS, label="Compare", elem_id="kind", buttons=[])
                 with gr.Column() as of_models:
@@ -153,17 +150,14 @@ def choose_model(model: str, *chosen: str) -> list:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What a comparison puts on the page; None leaves a part as it is."""
+class Shown(Outputs):
+    """What a comparison puts on the page, in the order of Parts.shown."""
 
     status: str | None = None
     sheet: str | None = None
     agreement: str | None = None
     plot: str | None = None
     file: dict[str, str] | None = None
-
-    def outputs(self) -> list:
-        return [gr.skip() if value is None else value for value in vars(self).values()]
 
 
 def asked(kind: Any, method: Any, model: Any, *chosen: Any) -> list[Head]:
@@ -204,6 +198,8 @@ async def compare(photos: Any, common: Any, *values: Any) -> AsyncGenerator[list
                     return
                 yield Shown(status=status, sheet=text).outputs()
         yield (await asyncio.to_thread(found.whole)).outputs()
+        if not found.untimed:
+            return
         async with aclosing(found.time(visitor)) as steps:
             async for status in steps:
                 if not wanted():
@@ -218,7 +214,7 @@ class Comparison:
     def __init__(self, heads: list[Head], photos: list[uploads.Photo], common: bool):
         self.heads, self.photos, self.common = heads, photos, common
         self.columns: list[list[Look | str]] = [[] for _ in heads]
-        self.untimed: list[str] = []  # sentences on models that could not be timed
+        self.problems: list[str] = []  # sentences on models that could not be timed
         rows = [engine.recipe(head.request.model) for head in heads]
         self.truths = [[truth(photo, row) for photo in photos] for row in rows]
 
@@ -244,12 +240,16 @@ class Comparison:
                 text += sheet.cell(column[number], await asyncio.to_thread(_small, column[number]))
                 yield cards.progress(f"{done + 1} of {count}", (done + 1) / count), text
 
+    @property
+    def untimed(self) -> list[Head]:
+        """The columns whose model works here and was not timed yet."""
+        columns = zip(self.heads, self.columns, strict=True)
+        working = [head for head, column in columns if any(isinstance(look, Look) for look in column)]
+        return [head for head in working if _latency(head.request) is None]
+
     async def time(self, visitor: str | None) -> AsyncGenerator[str, None]:
         """Time the models that were not timed yet, when the device is idle; yields what is being done."""
-        for number, head in enumerate(self.heads):
-            failed = all(isinstance(look, str) for look in self.columns[number])
-            if failed or _latency(head.request) is not None:
-                continue
+        for head in self.untimed:
             job = Job("time", Request(head.request.model), visitor=visitor)
             try:
                 async with aclosing(work.ENGINE.run(job)) as events:
@@ -257,7 +257,7 @@ class Comparison:
                         if not isinstance(event, Timing):
                             yield cards.progress(f"{head.title}: {work.doing(event)[0]}", None)
             except engine.EngineError as error:
-                self.untimed.append(f"{head.title} cannot be timed: {error}")
+                self.problems.append(f"{head.title} cannot be timed: {error}")
 
     def whole(self) -> Shown:
         """The finished table on its colour scale, and what can be said about all of it."""
@@ -274,7 +274,7 @@ class Comparison:
         requests = [head.request for head in self.heads]
         content = engine.comparison_csv(self.names, requests, self.columns, self.truths).encode()
         return Shown(
-            status=cards.notice(*self.untimed),
+            status=cards.notice(*self.problems),
             sheet=text,
             agreement=sheet.agreement(*together) + (sheet.winners(*together, self.truths) if several else ""),
             plot=sheet.plot(self.heads, work.known_lines()) if several else "",

@@ -7,6 +7,7 @@ from engine import Timing
 from engine.latency import BUSY
 from engine.sweep import VARIED, Measurement
 from ui import plots
+from ui.parts import SAVE_CSV
 from ui.table import scaled
 
 HEADS = {
@@ -21,8 +22,7 @@ MEMORY = (
 
 def curves(vary: str, found: Sequence[Measurement], done: bool) -> str:
     """Everything that was measured so far."""
-    save = '<span class="tools"><button type="button" class="tool" data-do="save">Download CSV</button></span>'
-    top = f'<div class="bar-top"><h2>{VARIED[vary]}</h2>{save if done else ""}</div>'
+    top = f'<div class="bar-top"><h2>{VARIED[vary]}</h2>{SAVE_CSV if done else ""}</div>'
     timings = [timing for _, _, timing in found if isinstance(timing, Timing)]
     how = f'<p class="how">{_how(timings)}</p>' if timings else ""
     return top + _plots(vary, found) + table(vary, found) + how

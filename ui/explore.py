@@ -9,7 +9,7 @@ import gradio as gr
 import engine
 from ui import answer, cards, choices, facts, figures, link, multiples, save, uploads, work
 from ui.door import clean
-from ui.parts import QUICK, QUIET, html
+from ui.parts import QUICK, QUIET, SAVE, html
 from ui.uploads import EXAMPLES, example
 from ui.widgets import PhotoStrip, combobox, photo_strip
 
@@ -247,7 +247,7 @@ def _wire_jobs(p: Parts) -> list:
     timing = answering.then(figures.time_model, [p.weights, p.precision], p.strip, **after)
     answering.then(linger, concurrency_limit=None, **after)
     saved = p.results.download(save.save, None, [p.file, p.status], **QUIET)
-    saved.then(None, p.file, None, js="(file) => { zoo.download(file); }", **QUICK)
+    saved.then(None, p.file, None, js=SAVE, **QUICK)
     return [answering, timing, longer, checking, layers, heads]
 
 

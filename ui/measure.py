@@ -12,13 +12,12 @@ import gradio as gr
 import engine
 from engine import Timing, sweep
 from ui import cards, choices, curves, work
-from ui.parts import QUICK, busy, done, html, live
+from ui.parts import QUICK, SAVE, busy, done, html, live
 from ui.widgets import combobox
 
 MOST = 4  # models
 LEAST_SECONDS, SECONDS, MOST_SECONDS = 0.2, 1.0, 10.0  # of a point
 NONE = "Choose a model to measure."
-SAVE = "(file) => { zoo.download(file); }"
 HINT = '<p class="how">Weights are random unless a checkpoint is chosen: latency does not depend on them.</p>'
 
 

@@ -12,6 +12,7 @@ from engine import Look, Request, compare
 from engine.table import Line
 from engine.tiles import Tile
 from ui import cards, facts, plots
+from ui.parts import SAVE_CSV
 from ui.table import scaled
 
 Columns = Sequence[Sequence[Look | str]]  # one for each request, with a look, or why there is none, for each photo
@@ -42,10 +43,9 @@ class Head:
 def bar(done: bool, shared: Sequence[np.ndarray] | None = None) -> str:
     """The heading; once it is done, the file, and the colour scale of all maps if they share one."""
     top = max((float(values.max()) for values in shared or []), default=0.0)
-    save = '<span class="tools"><button type="button" class="tool" data-do="save">Download CSV</button></span>'
     told = f'<small>0</small><i class="ramp"></i><small>{top:.3g}, one colour scale for all</small>'
     scale = told if top > 0 else ""
-    return f'<div class="bar-top"><h2>Side by side</h2>{scale}{save if done else ""}</div>'
+    return f'<div class="bar-top"><h2>Side by side</h2>{scale}{SAVE_CSV if done else ""}</div>'
 
 
 def opening(heads: Sequence[Head]) -> str:
