@@ -10,6 +10,7 @@
       store.py       keeps models in memory      cache.py         keeps answers
       ways.py        models accelerated or compiled
       look.py        classify and explain        faithfulness.py  evaluate        measure.py  time
+      timing.py      a measured latency
       captions.py    what was seen, and where    records.py      what this machine learned: latencies, looks
       tiles.py       looks drawn small           compare.py      who agrees with whom
     images.py        images as bytes             archive.py       files to save
@@ -18,56 +19,8 @@ A model has a name: that of a checkpoint ("resnet50.a1_in1k"), or of an architec
 random weights. Those are good for its latency and its structure, not for its guesses.
 """
 
-from engine.archive import (
-    archive as archive,
-    archive_all as archive_all,
-    comparison_csv as comparison_csv,
-    probabilities_csv as probabilities_csv,
-)
-from engine.classes import (
-    class_names as class_names,
-    find_class as find_class,
-    synsets as synsets,
-    truth_from_name as truth_from_name,
-)
-from engine.compare import (
-    agreement as agreement,
-    mean_alike as mean_alike,
-    same_classes as same_classes,
-)
-from engine.explanations import explanations as explanations
-from engine.jobs import (
-    PRECISIONS as PRECISIONS,
-    WAYS as WAYS,
-    Answer as Answer,
-    Encoded as Encoded,
-    Engine as Engine,
-    EngineError as EngineError,
-    Evaluation as Evaluation,
-    Event as Event,
-    Guess as Guess,
-    Job as Job,
-    Look as Look,
-    Looks as Looks,
-    Map as Map,
-    Measured as Measured,
-    Photo as Photo,
-    Place as Place,
-    Request as Request,
-    Seen as Seen,
-    Setting as Setting,
-    Step as Step,
-    Timing as Timing,
-    Waiting as Waiting,
-    answer as answer,
-)
-from engine.local import LocalEngine as LocalEngine
-from engine.search import (
-    RANDOM as RANDOM,
-    find_models as find_models,
-    has_classes as has_classes,
-    is_local as is_local,
-    offered as offered,
-    on_this_machine as on_this_machine,
-    recipe as recipe,
-)
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(
+    __name__, __file__
+)  # what __init__.pyi lists, when it is asked for

@@ -11,10 +11,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from engine.latency import Timing as Timing
 from engine.schedule import Priority
+from engine.timing import Timing as Timing
 from explain import METHODS
-from explain.faithfulness import Evaluation as Evaluation
+from explain.evaluation import Evaluation as Evaluation
 from explain.render import Placement
 from zoo.catalogue import Priced
 from zoo.cells import Cells
@@ -22,6 +22,7 @@ from zoo.cells import Cells
 Place = tuple[float, float]  # in a photo: down and across, each from 0 to 1
 
 PRECISIONS = ("float32", "bfloat16")
+AT_ONCE = 64  # jobs that an engine accepts at the same time; it decides itself which of them compute
 WAYS = ("fast", "plain", "compiled")  # accelerated by zoo, as it is written, compiled by PyTorch
 
 NO_PHOTO = "There is no photo yet: upload one, paste one, or take an example."

@@ -4,75 +4,23 @@ Two medians of 10 runs can differ by a third, two of 100 runs by a hundredth: he
 stated n.
 """
 
-import math
-import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from engine import zerogpu
+from engine.timing import Timing, count
+
 WARMUPS = 3  # the first pass allocates memory and chooses kernels, so it takes about twice as long
-TRUE = ("1", "t", "true")  # as the Spaces library reads its switches
 PAUSE = 0.005  # seconds between two passes after which caches are cold, so that the next pass warms up anew
-BUSY = 1.5  # medians that the 90th percentile does not exceed on a quiet machine
-WAYS = {
-    "plain": "as it is written",
-    "fast": "accelerated in {:.1f} s (no output moves by more than {:.1g}; the largest is {:.1g})",
-    "compiled": "torch.compile, which took {:.0f} s",
-}
 PATIENCE = 5  # a slow model may take this many times the requested seconds to reach the least number of runs
-
-
-@dataclass(frozen=True)
-class Timing:
-    """The result of a measurement, and how it was made."""
-
-    device: str  # as its maker names it
-    dtype: str
-    batch: int
-    height: int
-    width: int
-    threads: int | None  # used by PyTorch; None unless on the CPU
-    warmups: int  # passes before the first counted one
-    n: int  # counted passes
-    median_ms: float
-    p10_ms: float  # one pass in ten took no longer
-    p90_ms: float  # nine in ten
-    p99_ms: float  # 99 in a hundred
-    first_ms: float  # the very first pass
-    peak_bytes: int | None = None  # weights, images, and the most tensors that a pass holds at once; None: not measured
-    way: str = "plain"  # how the model ran: as it is written, or "fast" or "compiled"
-    prepared_s: float = 0.0  # seconds that it took to accelerate or compile it
-    change: float = 0.0  # how far an output is from that of the model as it is written, at most, and
-    reach: float = 0.0  # the largest magnitude of an output
-    note: str = ""  # why it, or a part of it, ran as it is written in spite of that
-
-    @property
-    def images_per_second(self) -> float:
-        return 1000 * self.batch / self.median_ms
-
-    @property
-    def busy(self) -> bool:
-        """Whether the passes took so unequal times that something else must have run on the machine."""
-        return self.p90_ms > BUSY * self.median_ms
-
-    def sentence(self) -> str:
-        """State the figures and how they were measured, in one line."""
-        busy = "; the machine was busy while it was measured" if self.busy else ""
-        how = WAYS[self.way].format(self.prepared_s, self.change, self.reach) + self.note
-        threads = "" if self.threads is None else f"{_count(self.threads, 'thread')}, "
-        return (
-            f"{self.device}, {threads}{self.dtype}, {how}, batch {self.batch}, {self.height}x{self.width}: "
-            f"median {_digits(self.median_ms)} ms, p90 {_digits(self.p90_ms)} ms of {_count(self.n, 'run')} "
-            f"after {_count(self.warmups, 'warm-up')}; the model's forward alone, preprocessing left out{busy}"
-        )
 
 
 def measure(
@@ -202,14 +150,14 @@ def device_name(device: torch.device) -> str:
     if device.type == "cpu":
         return _cpu_name()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_cpu_name()}, {device.type}"
-    return f"{name}, shared slice (ZeroGPU)" if os.environ.get("SPACES_ZERO_GPU", "").lower() in TRUE else name
+    return f"{name}, shared slice (ZeroGPU)" if zerogpu.here() else name
 
 
 def machine(device: torch.device) -> str:
     """What a timing holds for: the chip, the number of threads, and PyTorch."""
-    on_demand = os.environ.get("SPACES_ZERO_GPU", "").lower() in TRUE  # such a GPU can be asked only while it is lent
+    on_demand = zerogpu.here()  # such a GPU can be asked only while it is lent
     chip = "ZeroGPU" if on_demand else device_name(device)
-    return f"{chip}, {_count(torch.get_num_threads(), 'thread')}, torch {torch.__version__}"
+    return f"{chip}, {count(torch.get_num_threads(), 'thread')}, torch {torch.__version__}"
 
 
 def _cpu_name() -> str:
@@ -226,12 +174,3 @@ def _synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def _digits(ms: float) -> str:
-    """Three significant digits, or more if whole milliseconds need them."""
-    return f"{ms:.{max(0, 2 - math.floor(math.log10(ms)))}f}" if ms > 0 else "0"

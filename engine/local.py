@@ -17,6 +17,7 @@ import zoo
 from engine.cache import Answers, Key
 from engine.faithfulness import evaluate
 from engine.jobs import (
+    AT_ONCE,
     NO_PHOTO,
     PRECISIONS,
     USUAL,
@@ -41,7 +42,7 @@ from engine.look import Frame, frame, look
 from engine.measure import check_setting, set_threads, time_model
 from engine.records import MEMORY, Records
 from engine.schedule import BEAT, Schedule
-from engine.search import RANDOM, is_local, recipe
+from engine.search import RANDOM, is_local, price, recipe
 from engine.store import GIB, Store, give_back
 from engine.ways import DTYPES, Ready, accelerated, check, compiled, noise
 from engine.zerogpu import lent
@@ -49,7 +50,6 @@ from explain import ExplanationError
 from zoo import Accelerated, accelerate
 from zoo.base import Backbone
 from zoo.catalogue import Checkpoint
-from zoo.cost import cost
 from zoo.memory import shortage
 
 OUT_OF_MEMORY = "There is not enough memory for this: take fewer photos at once, or choose a smaller model."
@@ -72,7 +72,7 @@ class LocalEngine:
     Looks that were answered (cache.py) and models that were timed (records.py) are not computed again.
     """
 
-    at_once = 64
+    at_once = AT_ONCE
 
     def __init__(self, memory: int = 4 * GIB, records: str = MEMORY):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -277,8 +277,7 @@ class LocalEngine:
 
 
 def _weight_bytes(name: str) -> int:
-    row = recipe(name)
-    return cost(row.architecture, row.size, row.num_classes).weight_bytes  # as the page asks, so it is known already
+    return price(name).weight_bytes
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -1,10 +1,8 @@
 """Classify photos, and show where the model looked."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -22,7 +20,6 @@ from explain.steps import forward
 from zoo import Accelerated
 from zoo.base import Backbone
 from zoo.catalogue import Checkpoint
-from zoo.cells import Cells
 from zoo.photo import decoded
 from zoo.preprocess import normalise, seen, view
 
@@ -204,7 +201,7 @@ def draw(maps: Explanation, request: Request, model: Backbone, frames: list[Fram
     drawn = []
     for i, (values, frame) in enumerate(zip(raw, frames, strict=True)):
         cells, group = maps.places(frame.placement.seen), raw if request.together else [values]
-        layer, low, high = paint(values, cells, frame.placement, group, request.signed)
+        layer, low, high = render.paint(values, cells, frame.placement, group, request.signed)
         known = {"model": request.model, **export.facts(maps, i)}
         drawn.append(
             Map(
@@ -221,18 +218,6 @@ def draw(maps: Explanation, request: Request, model: Backbone, frames: list[Fram
             )
         )
     return drawn
-
-
-def paint(
-    values: np.ndarray, cells: Cells, placement: Placement, group: Sequence[np.ndarray], signed: bool
-) -> tuple[Image.Image, float | None, float | None]:
-    """Draw a map as a layer, on the colour scale of the group; also return the values of that scale's ends."""
-    if values.ndim == 3:
-        low, high = np.quantile(group, (0.02, 0.98), axis=(0, 2, 3))
-        return render.feature_layer(values, cells, placement, low, high), None, None
-    top = max(0.0, render.common_top(group, signed))  # a map without a positive value is drawn as zero
-    layer = render.layer(values, cells, placement, top, signed)
-    return layer, 0.0 - top if signed else 0.0, top  # and not -0.0
 
 
 def _target_name(maps: Explanation, i: int, row: Checkpoint) -> str | None:

@@ -4,12 +4,12 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 import zoo
 from engine.jobs import EngineError
 from zoo import labels
-from zoo.catalogue import Checkpoint
-from zoo.cost import cost
+from zoo.catalogue import Checkpoint, Figures, figures
 
 LONGEST = 80  # characters of a name; more are not echoed
 RANDOM = "random weights"  # the source of a model that has no checkpoint
@@ -96,12 +96,29 @@ def recipe(name: str) -> Checkpoint:
     try:
         if "." in name:
             return zoo.checkpoint(name)
-        size = (cost(name).height, cost(name).width)
+        _, height, width, classes = zoo.native(name)
     except KeyError as error:
         raise EngineError(error.args[0]) from error
-    published = zoo.for_architecture(name)
-    like = published[0] if published else next(iter(zoo.checkpoints().values()))
-    return replace(like, name=name, size=size, test_size=size, labels=None, license="", source=RANDOM, top1=None)
+    like = next(iter(zoo.for_architecture(name)), None) or _first_with(classes)
+    made_up: dict[str, Any] = dict(labels=None, license="", source=RANDOM, top1=None)
+    size = height, width
+    return replace(like, name=name, size=size, test_size=size, num_classes=classes, **made_up)
+
+
+def _first_with(classes: int) -> Checkpoint:
+    """The catalogue's first checkpoint with so many classes, or of ImageNet: it tells how a photo is prepared."""
+    first = {row.num_classes: row for row in reversed(zoo.checkpoints().values()) if row.labels}
+    return first.get(classes) or first[labels.COUNTS["in1k"]]
+
+
+def price(name: str) -> Figures:
+    """What one image costs a model; counted only where the table of costs lacks it. Raises EngineError."""
+    row = recipe(name)
+    model = row.architecture, *row.size, row.num_classes
+    if model in figures():
+        return figures()[model]
+    counted = zoo.cost(row.architecture, row.size, row.num_classes)
+    return Figures(counted.parameters, counted.macs, counted.activations)
 
 
 def is_local(name: str) -> bool:

@@ -1,5 +1,7 @@
 """Every model as a line of a table: what is known about it, filters, orders, and which others are near it."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -8,7 +10,6 @@ import zoo
 from engine.jobs import Seen
 from engine.search import find_models
 from zoo.catalogue import Accuracy, Checkpoint, Family, Figures, figures
-from zoo.cost import Cost, cost
 
 NONCOMMERCIAL = {"nc", "noncommercial", "research", "amlr"}  # words in names of licences
 ANY_USE = "apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0"
@@ -57,9 +58,9 @@ class Line:
         """Published top-1 by test set; empty if there is none at this size."""
         return {name: pair[0] for name, pair in vars(self.accuracy).items() if pair} if self.accuracy else {}
 
-    def cost(self) -> Cost:
+    def cost(self) -> zoo.Cost:
         """Count what it costs, with its stages and its layers of attention."""
-        return cost(self.architecture, self.size, self.row and self.row.num_classes)
+        return zoo.cost(self.architecture, self.size, self.row and self.row.num_classes)
 
 
 def terms(licence: str) -> str:

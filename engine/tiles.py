@@ -8,8 +8,7 @@ from PIL import Image
 
 from engine.images import decode, encode_small
 from engine.jobs import Encoded, Look, Map
-from engine.look import paint
-from explain.render import Placement
+from explain.render import Placement, paint
 
 SIDE = 240  # pixels of the longer side
 

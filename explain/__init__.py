@@ -1,13 +1,7 @@
 """Explanation maps for every family in zoo/, computed from the model's own taps and attention (zoo/probe.py)."""
 
-from explain.api import (
-    METHODS as METHODS,
-    Availability as Availability,
-    Explanation as Explanation,
-    ExplanationError as ExplanationError,
-    Method as Method,
-    Progress as Progress,
-    available as available,
-    explain as explain,
-    silent as silent,
-)
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(
+    __name__, __file__
+)  # what __init__.pyi lists, when it is asked for

@@ -1,36 +1,26 @@
-"""Every method through one call: which methods a model allows, what each costs, and `explain` to run one."""
+"""Every method through one call: which methods a model allows, what each costs, and `explain` to run one.
+
+The table of methods is there without torch: a method's module is imported when it is first run.
+"""
+
+from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from importlib import import_module
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+import zoo
+from explain.result import Explanation, ExplanationError
 
-from explain.attention import explain_attention, explain_rollout
-from explain.cam import explain_cam, explain_eigen_cam, explain_patch_logits, explain_score_cam
-from explain.features import explain_influence, explain_pca, explain_similarity
-from explain.perturbation import explain_ablation, explain_occlusion
-from explain.pixels import (
-    explain_conservative,
-    explain_gradient_shap,
-    explain_guided_backprop,
-    explain_input_x_gradient,
-    explain_integrated_gradients,
-    explain_saliency,
-    explain_smooth_grad,
-)
-from explain.relevance import explain_chefer, explain_legrad
-from explain.result import (
-    Explanation as Explanation,
-    ExplanationError as ExplanationError,
-)
-from explain.steps import Progress as Progress, silent as silent
-from zoo.base import Backbone
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Obstacle = Callable[[Backbone], str | None]
+    from zoo import Backbone
+
+Obstacle = Callable[["Backbone"], "str | None"]
 
 
 @dataclass(frozen=True)
@@ -43,9 +33,14 @@ class Method:
     shows: str  # what a person sees in the map, in one line
     by_class: bool  # the map depends on a class
     cost: str  # in forward passes, in words
-    run: Callable[..., Explanation]
+    module: str  # of this package, whose function explain_KEY runs it
     obstacle: Obstacle  # why a model does not allow it; None if it does
     slow: bool = False  # takes many forwards, so `run` reports its `progress`
+
+    @property
+    def run(self) -> Callable[..., Explanation]:
+        """Its function: a model and images (B, 3, H, W) -> maps."""
+        return getattr(import_module(f"explain.{self.module}"), f"explain_{self.key}")
 
     def takes(self, option: str) -> bool:
         """Whether `explain` accepts this option for this method."""
@@ -93,12 +88,12 @@ def needs_classes_and_rollout(model: Backbone) -> str | None:
 
 def needs_equal_layers(model: Backbone) -> str | None:
     unlike = "Its layers are not all of the last one's shape, so the head cannot read each of them."
-    return needs_classes_and_attention(model) or (unlike if type(model).read is Backbone.read else None)
+    return needs_classes_and_attention(model) or (unlike if type(model).read is zoo.Backbone.read else None)
 
 
 def needs_patch_logits(model: Backbone) -> str | None:
     none = "The head of this model reads all patches at once, so no patch has logits of its own."
-    return needs_classes(model) or (none if type(model).patch_logits is Backbone.patch_logits else None)
+    return needs_classes(model) or (none if type(model).patch_logits is zoo.Backbone.patch_logits else None)
 
 
 def needs_relu(model: Backbone) -> str | None:
@@ -116,33 +111,25 @@ ONE, THREE = "about 1.1 forwards", "about 3 forwards"
 
 
 def cam(key: str, title: str, shows: str) -> Method:
-    return Method(key, title, "Class maps", shows, True, ONE, partial(explain_cam, method=key), needs_classes)
+    return Method(key, title, "Class maps", shows, True, ONE, "cam", needs_classes)
 
 
 def reading(
-    key: str,
-    title: str,
-    shows: str,
-    cost: str,
-    run: Callable[..., Explanation],
-    obstacle: Obstacle,
-    by_class: bool = True,
+    key: str, title: str, shows: str, cost: str, module: str, obstacle: Obstacle, by_class: bool = True
 ) -> Method:
-    return Method(key, title, "Attention", shows, by_class, cost, run, obstacle)
+    return Method(key, title, "Attention", shows, by_class, cost, module, obstacle)
 
 
-def pixels(
-    key: str, title: str, shows: str, run: Callable[..., Explanation], obstacle: Obstacle = needs_classes
-) -> Method:
-    return Method(key, title, "Pixels", shows, True, THREE, run, obstacle)
+def pixels(key: str, title: str, shows: str, obstacle: Obstacle = needs_classes) -> Method:
+    return Method(key, title, "Pixels", shows, True, THREE, "pixels", obstacle)
 
 
-def slow(key: str, title: str, group: str, shows: str, cost: str, run: Callable[..., Explanation]) -> Method:
-    return Method(key, title, group, shows, True, cost, run, needs_classes, slow=True)
+def slow(key: str, title: str, group: str, shows: str, cost: str, module: str) -> Method:
+    return Method(key, title, group, shows, True, cost, module, needs_classes, slow=True)
 
 
-def features(key: str, title: str, shows: str, cost: str, run: Callable[..., Explanation]) -> Method:
-    return Method(key, title, "Features", shows, False, cost, run, always)
+def features(key: str, title: str, shows: str, cost: str, module: str = "features") -> Method:
+    return Method(key, title, "Features", shows, False, cost, module, always)
 
 
 METHODS = {
@@ -155,42 +142,41 @@ METHODS = {
         cam("xgrad_cam", "XGrad-CAM", "Regions as in Grad-CAM, each feature weighted where it is strong"),
         Method("patch_logits", "Logits of each patch", "Class maps",
                "The class's score that the head itself gives each patch, as it was trained to", True, ONE,
-               explain_patch_logits, needs_patch_logits),
+               "cam", needs_patch_logits),
         slow("score_cam", "Score-CAM", "Class maps", "Regions whose features alone keep the score up; no gradients",
-             "a forward a channel", explain_score_cam),
+             "a forward a channel", "cam"),
         reading("attention", "Attention", "What one layer read to make its output, whatever the class",
-                "about 2 forwards", explain_attention, needs_attention, by_class=False),
+                "about 2 forwards", "attention", needs_attention, by_class=False),
         reading("rollout", "Attention rollout", "What all layers together read, from the head back to the image",
-                ONE, explain_rollout, needs_rollout, by_class=False),
+                ONE, "attention", needs_rollout, by_class=False),
         reading("chefer", "Chefer's relevance", "What all layers read in favour of the class",
-                THREE, explain_chefer, needs_classes_and_rollout),
+                THREE, "relevance", needs_classes_and_rollout),
         reading("legrad", "LeGrad", "Where more attention, in any layer, would raise the score of the class",
-                THREE, explain_legrad, needs_equal_layers),
-        pixels("saliency", "Saliency", "Pixels whose slightest change moves the score most", explain_saliency),
+                THREE, "relevance", needs_equal_layers),
+        pixels("saliency", "Saliency", "Pixels whose slightest change moves the score most"),
         pixels("conservative", "Conservative relevance", "Each pixel's part in the score, with attention held fixed",
-               explain_conservative, needs_classes_and_attention),
-        pixels("input_x_gradient", "Input x gradient", "Each pixel's part in the score, if the model were linear",
-               explain_input_x_gradient),
+               needs_classes_and_attention),
+        pixels("input_x_gradient", "Input x gradient", "Each pixel's part in the score, if the model were linear"),
         slow("integrated_gradients", "Integrated gradients", "Pixels",
              "What each pixel added to the score on the way from plain grey", "about 100 forwards",
-             explain_integrated_gradients),
+             "pixels"),
         slow("smooth_grad", "SmoothGrad", "Pixels", "Saliency, averaged over noisy copies of the photo",
-             "about 50 forwards", explain_smooth_grad),
+             "about 50 forwards", "pixels"),
         slow("gradient_shap", "Gradient SHAP", "Pixels", "What each pixel added, on the way from many plain colours",
-             "about 50 forwards", explain_gradient_shap),
+             "about 50 forwards", "pixels"),
         pixels("guided_backprop", "Guided backprop", "Edges, whatever the weights: for comparison only",
-               explain_guided_backprop, needs_relu),
+               needs_relu),
         slow("occlusion", "Occlusion", "Perturbation", "How far the score drops when a grey window hides a place",
-             "about 180 forwards", explain_occlusion),
+             "about 180 forwards", "perturbation"),
         slow("ablation", "Ablation of a grid", "Perturbation", "How far the score drops without each cell of a grid",
-             "197 forwards", explain_ablation),
+             "197 forwards", "perturbation"),
         features("eigen_cam", "Eigen-CAM", "Where the strongest pattern of the features is, whatever the class",
-                 ONE, explain_eigen_cam),
-        features("pca", "Patch features (PCA)", "Places with like features in like colours", ONE, explain_pca),
+                 ONE, "cam"),
+        features("pca", "Patch features (PCA)", "Places with like features in like colours", ONE),
         features("similarity", "Patches alike (cosine)", "Places with features like those of the place that you click",
-                 "about 1 forward", explain_similarity),
+                 "about 1 forward"),
         features("influence", "Effective receptive field", "Pixels that the features of the place you click depend on",
-                 THREE, explain_influence),
+                 THREE),
     )
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ logit minus the contrast's, so the map explains why the model prefers one class 
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -140,6 +141,13 @@ def explain_cam(
     if method in HARDLY_BY_CLASS and tap == "cam" and model.readout in AVERAGED:
         result.notes.append(LIKE_OTHER_CLASSES)
     return result
+
+
+explain_grad_cam = partial(explain_cam, method="grad_cam")
+explain_hires_cam = partial(explain_cam, method="hires_cam")
+explain_grad_cam_plus_plus = partial(explain_cam, method="grad_cam_plus_plus")
+explain_layer_cam = partial(explain_cam, method="layer_cam")
+explain_xgrad_cam = partial(explain_cam, method="xgrad_cam")
 
 
 @torch.inference_mode()

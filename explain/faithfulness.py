@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
-from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from explain.api import METHODS, explain
+from explain.evaluation import DRAWS, Evaluation, Figures, Sample
 from explain.pixels import blur
 from explain.render import sample
 from explain.result import Explanation, ExplanationError
@@ -36,8 +36,6 @@ from zoo.cells import Axis, Cells
 STEPS = 20  # in which the pixels are restored or removed
 SHARES = 0.2, 0.4, 0.6, 0.8  # of the pixels that ROAD removes
 FORWARDS = 2 * (STEPS + 1) + 2 * len(SHARES)  # in which one map is measured
-DRAWS = 4  # random maps for each image
-CHANCE = 0.25  # share of a map on the right image of four, if the map does not depend on the class
 ROAD_NOISE = 0.01  # standard deviation of the noise added to a filled pixel (Rong et al. 2022)
 
 Classifier = Callable[[Tensor], Tensor]  # images (B, 3, H, W) -> logits (B, classes)
@@ -249,54 +247,6 @@ def _ranks(values: Tensor) -> Tensor:
     _, group, size = values.unique(return_inverse=True, return_counts=True)
     last = size.cumsum(0).double()
     return (last - (size.double() - 1) / 2)[group]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One figure of every image and map: a method has one map for an image, the random control DRAWS."""
-
-    values: tuple[tuple[float, ...], ...]
-
-    @property
-    def by_image(self) -> list[float]:
-        """The mean over the maps of each image."""
-        return [fmean(maps) for maps in self.values]
-
-    @property
-    def mean(self) -> float:
-        return fmean(self.by_image)
-
-    @property
-    def spread(self) -> float | None:
-        """Standard deviation over images and maps; None of a single value."""
-        everything = [value for maps in self.values for value in maps]
-        return stdev(everything) if len(everything) > 1 else None
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What is measured of a map and of each control."""
-
-    insertion: Sample
-    deletion: Sample
-    road: Sample
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Faithfulness of a method's maps for some images, beside that of the controls."""
-
-    figures: dict[str, Figures]  # by map name; the method's own comes first
-    pointing: Sample | None  # share of each of four maps on the right image of four; None without four classes
-    correlation: Sample  # of each map with that of the same model after its weights were shuffled
-
-    @property
-    def method(self) -> str:
-        return next(iter(self.figures))
-
-    @property
-    def images(self) -> int:
-        return len(self.correlation.values)
 
 
 def measure(

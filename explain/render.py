@@ -1,6 +1,6 @@
 """Draw a map: its colours, and its exact position on the photo. The values in explain/result.py are not changed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import matplotlib
@@ -88,6 +88,18 @@ def feature_layer(
     outside = np.isnan(placed[..., 0])
     share = (np.nan_to_num(placed) - low) / np.maximum(high - low, np.finfo(float).tiny)
     return _see_through(Image.fromarray((255 * share.clip(0, 1)).astype(np.uint8)), outside)
+
+
+def paint(
+    values: np.ndarray, cells: Cells, placement: Placement, group: Sequence[np.ndarray], signed: bool
+) -> tuple[Image.Image, float | None, float | None]:
+    """Draw a map as a layer, on the colour scale of the group; also return the values of that scale's ends."""
+    if values.ndim == 3:
+        low, high = np.quantile(group, (0.02, 0.98), axis=(0, 2, 3))
+        return feature_layer(values, cells, placement, low, high), None, None
+    top = max(0.0, common_top(group, signed))  # a map without a positive value is drawn as zero
+    low = 0.0 - top if signed else 0.0  # and not -0.0
+    return layer(values, cells, placement, top, signed), low, top
 
 
 def _see_through(image: Image.Image, outside: np.ndarray) -> Image.Image:

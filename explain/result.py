@@ -1,11 +1,14 @@
 """The result of every method: raw signed values on the grid where they were computed, and how they were made."""
 
-from dataclasses import dataclass, field
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from zoo.cells import Cells
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ExplanationError(ValueError):
@@ -43,7 +46,7 @@ class Explanation:
     def warn_if_empty(self, scale: float) -> None:
         """Add a note if the map holds no evidence; `scale` is the size of its terms, to tell zero from rounding."""
         largest = self.raw.abs().max().item()
-        if not torch.isfinite(self.raw).all():
+        if not self.raw.isfinite().all():
             self.notes.append("The map holds infinities or NaN: the model overflowed on this image.")
         elif largest <= 1e-6 * scale:
             self.notes.append("The map is zero everywhere: nothing that it is made of changes the score.")

@@ -19,7 +19,7 @@ from statistics import stdev
 from typing import Literal
 
 from explain.api import METHODS
-from explain.faithfulness import CHANCE, Evaluation
+from explain.evaluation import CHANCE, Evaluation
 
 ALIKE = 0.8  # rank correlation from which two maps count as the same
 LEAST = 0.01  # difference in probability, or in a share of the map, below which two maps count as equally good

@@ -8,7 +8,6 @@ import torch
 import zoo
 from tools import golden_file
 from tools.fill import fill
-from zoo.cost import native_size
 from zoo.registry import create_meta, source, variant
 
 GOLDENS = {
@@ -100,7 +99,7 @@ def light(name: str) -> Light:
     golden = golden_file.read(source(name).stem)
     size = golden.size(name, "test_size")
     if size is None:
-        size = (64, 96) if variant(name)[1].img_size is None else native_size(name)
+        size = (64, 96) if variant(name)[1].img_size is None else zoo.native(name)[1:3]
     return Light(name, golden.light(name), *size)
 
 

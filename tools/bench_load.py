@@ -22,7 +22,6 @@ from engine.latency import summary
 from tools.bench_table import Load
 from tools.fill import fill
 from tools.oracle import timm
-from zoo.cost import native_size
 
 SIDES = "zoo", "timm"
 FIGURES = "ms", "answered_ms", "peak_mb", "private_mb", "peak_answered_mb"
@@ -61,7 +60,7 @@ def read_once(side: str, name: str, file: str) -> dict[str, float]:
     Milliseconds from the call, and growth of memory in megabytes: the names are those of FIGURES.
     """
     zoo.names()  # imports the families, as the import of timm did with its own
-    x = torch.randn(1, 3, *native_size(name))
+    x = torch.randn(1, 3, *zoo.native(name)[1:3])
     Path("/proc/self/clear_refs").write_text("5")  # the peak is now what is held now
     held, private = megabytes("VmHWM"), megabytes("RssAnon")
     start = time.perf_counter()

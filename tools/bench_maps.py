@@ -12,7 +12,6 @@ from torchcam.methods import GradCAM
 import zoo
 from explain import available, explain
 from tools.rounds import interleave
-from zoo.cost import native_size
 
 # The layer for captum's Grad-CAM: it outputs the same tensor as our "cam" tap.
 MAPPED = {"resnet50": "layer4", "vit_small_patch16_224": "blocks.11.norm1", "swin_tiny_patch4_window7_224": "norm"}
@@ -28,7 +27,7 @@ def price(seconds: float) -> None:
 def price_of_maps(name: str, seconds: float) -> None:
     """Cost of every quick map, and of other packages' Grad-CAM, in forwards of the same frozen model."""
     model = zoo.create(name).requires_grad_(False)
-    x = torch.randn(1, 3, *native_size(name))
+    x = torch.randn(1, 3, *zoo.native(name)[1:3])
     plain = {"one forward": partial(forward, model, x)}
     ours = {
         offer.method.key: partial(explain, model, x, offer.method.key)
@@ -57,7 +56,7 @@ def others_grad_cam(model: zoo.Backbone, layer: str, x: torch.Tensor) -> dict[st
 def price_of_slow_maps(name: str) -> None:
     """Cost of slow maps, in forwards, and relative to the images that they show to the model."""
     model = zoo.create(name).requires_grad_(False)
-    x = torch.randn(1, 3, *native_size(name))
+    x = torch.randn(1, 3, *zoo.native(name)[1:3])
     for method in SLOW:
         totals: list[int] = []
         one = partial(explain, model, x, method, progress=lambda done, total, to=totals: to.append(total))

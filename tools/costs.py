@@ -13,15 +13,13 @@ from tqdm import tqdm
 
 import zoo
 from zoo.catalogue import COSTS, Figures, Priced, figures
-from zoo.cost import native_size
-from zoo.registry import variant
 
 
 def priced() -> list[Priced]:
     """Every architecture at its own size, and with the size and classes of each of its checkpoints, by name."""
     found: dict[Priced, None] = {}
     for name in zoo.names():
-        found[(name, *native_size(name), variant(name)[1].num_classes)] = None
+        found[zoo.native(name)] = None
         found |= {(name, *row.size, row.num_classes): None for row in zoo.for_architecture(name)}
     return list(found)
 

@@ -76,7 +76,7 @@ async def classify(asked: str, photos: Any, *values: Any) -> AsyncGenerator[list
     kind, _, rest = asked.partition(" ")
     choice = Choice.of(photos, *values)
     try:
-        yield opening(choice, work.ENGINE.timed(choice.request)).outputs()
+        yield opening(choice, work.the_engine().timed(choice.request)).outputs()
         if sentence := reason_to_wait(choice) if kind == CHANGED else "":
             yield Said(status=cards.notice(sentence)).outputs()
             return
@@ -84,7 +84,7 @@ async def classify(asked: str, photos: Any, *values: Any) -> AsyncGenerator[list
         files = uploads.read(choice.photos)
         visitor = work.visitor()
         with work.NEWEST.turn(visitor) as wanted:
-            async with aclosing(work.ENGINE.run(Job("look", request, files, visitor=visitor))) as events:
+            async with aclosing(work.the_engine().run(Job("look", request, files, visitor=visitor))) as events:
                 async for event in events:
                     if not wanted():
                         return
@@ -124,7 +124,7 @@ def reason_to_wait(choice: Choice) -> str:
     if not choice.photos:
         return NO_PHOTO
     if not engine.is_local(row.name):
-        megabytes = zoo.cost(row.architecture, row.size, row.num_classes).weight_bytes / 1e6
+        megabytes = engine.price(row.name).weight_bytes / 1e6
         return f"{row.name} needs a download of about {megabytes:.0f} MB. Press Classify to start it."
     if method and method.slow:
         return f"{method.title} takes {method.cost} a photo. Press Classify to start it."

@@ -302,7 +302,7 @@ def _column(request: Request, looks: list[Look | str]) -> Column:
         else Cell(guesses=[Guess(**asdict(guess)) for guess in look.guesses[:5]], problem=None)
         for look in looks
     ]
-    kept = work.ENGINE.timed(Request(request.model)).get("fast")
+    kept = work.the_engine().timed(Request(request.model)).get("fast")
     ms = kept.timing.median_ms if kept else None
     return Column(model=request.model, method=request.method or None, latency_ms=ms, photos=cells)
 

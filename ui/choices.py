@@ -9,6 +9,7 @@ from zoo.catalogue import Checkpoint
 MODELS = "static/models.json"  # from ui/static.py
 RANDOM = "random weights"
 LAST, MEAN = "last", "mean"  # the values of Layer and Head that stand for the default
+LAST_LAYER, ALL_HEADS = [LAST, "last (default)"], [MEAN, "mean of all"]
 
 Row = list[str]
 
@@ -35,14 +36,18 @@ def offline(row: Checkpoint) -> str:
     return "offline" if engine.is_local(row.name) else ""
 
 
+def every_method() -> list[Row]:
+    """Every explanation, before it is known which of them a model allows."""
+    return [_method(method) for method in explain.METHODS.values()]
+
+
 def methods(model: str) -> list[Row]:
     """Every explanation, with the reason of those that the model does not allow."""
-    rows = []
-    for offer in engine.explanations(model):
-        method = offer.method
-        cost = method.cost if method.slow else ""
-        rows.append([method.key, method.title, cost, "", method.shows, method.group, offer.reason or ""])
-    return rows
+    return [_method(offer.method, offer.reason or "") for offer in engine.explanations(model)]
+
+
+def _method(method: explain.Method, reason: str = "") -> Row:
+    return [method.key, method.title, method.cost if method.slow else "", "", method.shows, method.group, reason]
 
 
 def fitting_method(model: str, method: str) -> str:
@@ -99,15 +104,15 @@ def layers(model: str, method: str) -> list[Row]:
     if wanted.takes("layer"):
         return [[LAST, "last"], *([str(i), f"{i}: {path}"] for i, (path, _) in enumerate(price.attention_layers))]
     stages = price.stages if wanted.takes("tap") else ()
-    return [[LAST, "last (default)"], *([name, name] for name, _ in stages)]
+    return [LAST_LAYER, *([name, name] for name, _ in stages)]
 
 
 def heads(model: str, method: str) -> list[Row]:
     """The attention heads of the model's layers, for a method that shows one."""
     if not explain.METHODS[method].takes("layer"):
-        return [[MEAN, "mean of all"]]
+        return [ALL_HEADS]
     most = max((count for _, count in zoo.cost(*_built(model)).attention_layers), default=0)
-    return [[MEAN, "mean of all"], *([str(head), str(head)] for head in range(most))]
+    return [ALL_HEADS, *([str(head), str(head)] for head in range(most))]
 
 
 def _built(model: str) -> tuple[str, tuple[int, int], int]:

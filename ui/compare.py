@@ -14,7 +14,6 @@ import engine
 from engine import Job, Look, Request, Timing
 from engine.jobs import NO_PHOTO
 from engine.tiles import Tile, group, tile
-from explain import METHODS
 from ui import api, cards, choices, sheet, uploads, work
 from ui.answer import truth
 from ui.parts import QUICK, SAVE, Outputs, busy, done, html, live
@@ -72,10 +71,11 @@ def layout() -> Parts:
                 kind = gr.Radio([MODELS, EXPLANATIONS], value=MODELS, label="Compare", elem_id="kind", buttons=[])
                 with gr.Column() as of_models:
                     models = _row("Model", "models", choices.MODELS, first, 440)
-                    method = combobox("Explanation", "of-all", _methods(), "grad_cam", optional=True, width=420)
+                    ways = choices.every_method()
+                    method = combobox("Explanation", "of-all", ways, "grad_cam", optional=True, width=420)
                 with gr.Column(visible=False) as of_methods:
                     model = combobox("Model", "of-one", choices.MODELS, first[0], width=440)
-                    methods = _row("Explanation", "methods", choices.methods(_name(first[0])), FIRST_METHODS, 420)
+                    methods = _row("Explanation", "methods", ways, FIRST_METHODS, 420)
                 common = gr.Checkbox(True, label="Common colour scale for maps of one explanation", elem_id="common")
                 with gr.Row(elem_id="go-compare"):
                     run = gr.Button("Compare", variant="primary", elem_id="run-compare")
@@ -108,11 +108,6 @@ def _row(label: str, name: str, rows: Any, values: Sequence[str], width: int) ->
         ]
 
 
-def _methods() -> list[choices.Row]:
-    """Every explanation; a model that does not allow the chosen one says so in its cells."""
-    return [[m.key, m.title, m.cost if m.slow else "", "", m.shows, m.group] for m in METHODS.values()]
-
-
 def _name(chosen: str) -> str:
     """A checkpoint, or the first one of an architecture."""
     return chosen if "." in chosen else choices.best_weights(chosen)
@@ -126,7 +121,7 @@ def wire(p: Parts, photos: PhotoStrip, tab: gr.Tab) -> None:
         each.then(None, js=done("compare"), **QUICK)
     p.stop.click(None, None, None, cancels=running, **QUICK)
     p.stop.click(lambda: cards.notice("Stopped."), None, p.status, js=done("compare"), **QUICK)
-    p.kind.input(show_kind, p.kind, [p.of_models, p.of_methods], **QUICK)
+    p.kind.input(show_kind, [p.kind, p.model, *p.methods], [p.of_models, p.of_methods, *p.methods], **QUICK)
     p.model.input(choose_model, [p.model, *p.methods], p.methods, **QUICK)
     p.sheet.select(None, p.file, None, js=SAVE, **QUICK)
     p.photos.strip.input(lambda: "yes", None, p.own, **QUICK)
@@ -138,8 +133,10 @@ def take_photos(own: str, photos: list) -> Any:
     return gr.skip() if own or not photos else photos
 
 
-def show_kind(kind: str) -> list:
-    return [gr.Column(visible=kind != EXPLANATIONS), gr.Column(visible=kind == EXPLANATIONS)]
+def show_kind(kind: str, model: str, *methods: str) -> list:
+    """What is chosen for a comparison of models, or of explanations."""
+    shown = [gr.Column(visible=kind != EXPLANATIONS), gr.Column(visible=kind == EXPLANATIONS)]
+    return [*shown, *choose_model(model, *methods)]
 
 
 def choose_model(model: str, *chosen: str) -> list:
@@ -175,7 +172,7 @@ def asked(kind: Any, method: Any, model: Any, *chosen: Any) -> list[Head]:
 
 def _latency(request: Request) -> float | None:
     """Milliseconds of the accelerated model on this machine, if it was timed."""
-    kept = work.ENGINE.timed(Request(request.model)).get("fast")
+    kept = work.the_engine().timed(Request(request.model)).get("fast")
     return kept.timing.median_ms if kept else None
 
 
@@ -252,7 +249,7 @@ class Comparison:
         for head in self.untimed:
             job = Job("time", Request(head.request.model), visitor=visitor)
             try:
-                async with aclosing(work.ENGINE.run(job)) as events:
+                async with aclosing(work.the_engine().run(job)) as events:
                     async for event in events:
                         if not isinstance(event, Timing):
                             yield cards.progress(f"{head.title}: {work.doing(event)[0]}", None)

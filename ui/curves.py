@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from engine import Timing
-from engine.latency import BUSY
 from engine.sweep import VARIED, Measurement
+from engine.timing import BUSY
 from ui import plots
 from ui.parts import SAVE_CSV
 from ui.table import scaled

@@ -98,9 +98,17 @@ def refuse_file(request: Request, error: Exception) -> JSONResponse:
 
 
 def is_news(record: logging.LogRecord) -> bool:
-    """Whether a line of the server's log tells of more than a page that was closed while gradio answered it."""
+    """Whether a line of the server's log tells of more than a page that was closed while gradio answered it.
+
+    gradio forgets such a page where its first stream of events ends, and fails to forget it where another one does.
+    """
     error = record.exc_info[1] if record.exc_info else None
-    return not any(isinstance(one, HTTPException) for one in (error, error and error.__cause__))
+    return not any(_ends_a_stream(one) for one in (error, error and error.__cause__) if one)
+
+
+def _ends_a_stream(error: BaseException) -> bool:
+    places = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, HTTPException | KeyError) and any(place.name == "sse_stream" for place in places)
 
 
 class Address(Convertor[str]):

@@ -4,7 +4,7 @@ from html import escape
 
 import engine
 from explain import METHODS
-from explain.faithfulness import CHANCE, DRAWS, Figures, Sample
+from explain.evaluation import CHANCE, DRAWS, Figures, Sample
 from explain.verdict import ALIKE, judge
 
 CONTROLS = {"random": "Random map", "centre": "Centre of the photo", "edges": "Edges of the photo"}

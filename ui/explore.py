@@ -105,14 +105,14 @@ def _rail(first: str) -> dict[str, Any]:
     fold = '<button type="button" aria-expanded="false" aria-controls="explanation">Explanation</button>'
     html(fold, "fold", "zoo.fold(element)")
     with gr.Column(elem_id="explanation"):
-        method = combobox("Explanation", "method", choices.methods(first), "grad_cam", width=420)
+        method = combobox("Explanation", "method", choices.every_method(), "grad_cam", width=420)
         with gr.Row():
             names = choices.classes(first)
             told_class: dict[str, Any] = dict(optional=True, free=True, width=280)
             target = combobox("Class", "class", names, placeholder="first prediction", **told_class)
             against = combobox("Compared with", "against", names, placeholder="nothing", **told_class)
         with gr.Accordion("Advanced", open=False, elem_id="advanced"):
-            advanced = _advanced(first)
+            advanced = _advanced()
     with gr.Row(elem_id="go"):
         run = gr.Button("Classify", variant="primary", elem_id="run")
         stop = gr.Button("Stop", elem_id="stop", min_width=72, scale=0)
@@ -122,10 +122,10 @@ def _rail(first: str) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def _advanced(first: str) -> dict[str, Any]:
+def _advanced() -> dict[str, Any]:
     with gr.Row():
-        layer = combobox("Layer", "layer", choices.layers(first, "grad_cam"), choices.LAST, width=280)
-        head = combobox("Head", "head", choices.heads(first, "grad_cam"), choices.MEAN)
+        layer = combobox("Layer", "layer", [choices.LAST_LAYER], choices.LAST, width=280)
+        head = combobox("Head", "head", [choices.ALL_HEADS], choices.MEAN)
     return dict(
         layer=layer,
         head=head,
@@ -346,7 +346,7 @@ async def linger() -> None:
 def stopped(model: str, precision: str, faithful: str) -> list:
     """What stands in the place of a job's progress when the job was stopped."""
     checking = cards.is_progress(faithful)
-    strip = facts.strip(model, work.ENGINE.timed(engine.Request(model, precision=precision)))
+    strip = facts.strip(model, work.the_engine().timed(engine.Request(model, precision=precision)))
     return [cards.notice("Stopped."), strip, "" if checking else gr.skip()]
 
 

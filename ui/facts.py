@@ -7,7 +7,6 @@ import engine
 import zoo
 from engine.table import NO_COMMERCE, terms
 from zoo.catalogue import Checkpoint
-from zoo.cost import cost
 
 FEW = 20  # classes; so many can be listed
 DATA_SETS = {  # by label set
@@ -26,7 +25,7 @@ GREY = "<s></s>"  # a block of the height of a figure, until the figure is known
 def facts(name: str) -> str:
     """What a checkpoint or architecture costs, where its weights come from, what it knows, and whose idea it is."""
     row = engine.recipe(name)
-    price = cost(row.architecture, row.size, row.num_classes)
+    price = engine.price(name)
     parts = [
         f"{price.parameters / 1e6:.1f} M parameters",
         f"{price.macs / 1e9:.2g} G multiply-adds at {row.size[0]} x {row.size[1]}",
@@ -94,7 +93,7 @@ def licence(row: Checkpoint) -> str:
 def strip(name: str, measured: Mapping[str, engine.Measured], failed: str = "") -> str:
     """The line of figures above the cards. It has the same height before the latency is known and after."""
     row = engine.recipe(name)
-    price = cost(row.architecture, row.size, row.num_classes)
+    price = engine.price(name)
     latency = rate = GREY
     if measured:
         timing = next(iter(measured.values())).timing

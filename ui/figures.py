@@ -32,13 +32,13 @@ async def _timed(model: str, precision: str, way: str, seconds: float | None) ->
     yield gr.skip()  # gradio would empty the strip if there were nothing to show
     request = Request(model, precision=str(precision))
     try:
-        if seconds is None and (way in work.ENGINE.timed(request) or not engine.is_local(model)):
+        if seconds is None and (way in work.the_engine().timed(request) or not engine.is_local(model)):
             return
         job = Job("time", request, way=way, seconds=seconds, visitor=work.visitor())
-        async with aclosing(work.ENGINE.run(job)) as events:
+        async with aclosing(work.the_engine().run(job)) as events:
             async for event in events:
                 if isinstance(event, Timing):
-                    yield facts.strip(model, work.ENGINE.timed(request))
+                    yield facts.strip(model, work.the_engine().timed(request))
                 else:
                     yield facts.strip(model, {}, work.doing(event)[0]) if seconds else gr.skip()
     except engine.EngineError as error:
@@ -51,7 +51,7 @@ async def evaluate(photos: Any, *values: Any) -> AsyncGenerator[Any, None]:
     try:
         files = uploads.read(choice.photos)
         job = Job("evaluate", choice.request, files, visitor=work.visitor())
-        async with aclosing(work.ENGINE.run(job)) as events:
+        async with aclosing(work.the_engine().run(job)) as events:
             async for event in events:
                 if isinstance(event, Evaluation):
                     names = [file.name for file in files]

@@ -121,7 +121,7 @@ async def measure(vary: Any, values: Any, seconds: Any, *models: Any) -> AsyncGe
 async def timed(job: engine.Job) -> AsyncGenerator[engine.Event | Timing | str, None]:
     """Run a timing: the engine's events, then the timing, or the sentence that says why there is none."""
     try:
-        async with aclosing(work.ENGINE.run(job)) as events:
+        async with aclosing(work.the_engine().run(job)) as events:
             async for event in events:
                 if isinstance(event, Timing | engine.Event):
                     yield event

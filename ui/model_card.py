@@ -1,15 +1,16 @@
 """A model's card: what it is, what it costs, its checkpoints, its stages, others near it, and its source to read."""
 
+from __future__ import annotations
+
 import ast
 from html import escape
 
 import engine
+import zoo
 from engine.table import Line, lines, nearest, seen_here, terms
 from ui import facts, work
 from ui.table import scaled
 from zoo.catalogue import ZOO, Checkpoint, throughput
-from zoo.cost import Cost
-from zoo.registry import create_meta, source, variant
 
 SETS = {"imagenet": "ImageNet", "real": "ReaL", "v2": "V2", "a": "A", "r": "R", "sketch": "Sketch"}
 ADVICE = "What a licence allows is a guide to its text, and no legal advice."
@@ -33,7 +34,7 @@ def card(line: Line) -> str:
     )
 
 
-def sentences(line: Line, price: Cost) -> list[str]:
+def sentences(line: Line, price: zoo.Cost) -> list[str]:
     """What it is: the idea, how it is built, and what can be seen of it."""
     family = line.family
     offers = engine.explanations(line.name)
@@ -51,11 +52,11 @@ def sentences(line: Line, price: Cost) -> list[str]:
 
 
 def _without_attention(architecture: str) -> str:
-    reason = create_meta(architecture).no_attention or ""
+    reason = zoo.registry.create_meta(architecture).no_attention or ""
     return f"{reason[:1].lower()}{reason[1:]}".rstrip(".")
 
 
-def known(line: Line, price: Cost) -> dict[str, str]:
+def known(line: Line, price: zoo.Cost) -> dict[str, str]:
     """Figures and facts, heading by heading."""
     family, row = line.family, line.row
     papers = ", ".join(facts.paper_link(paper) for paper in family.paper.split(", "))
@@ -84,7 +85,7 @@ def _percents(accuracy: dict[str, float]) -> str:
     return ", ".join(f"{SETS[name]} {value:.1f} %" for name, value in accuracy.items())
 
 
-def stages(price: Cost) -> str:
+def stages(price: zoo.Cost) -> str:
     """The map after each stage or block: a box as high as its grid and as wide as its channels, by their roots."""
     chosen = price.stages[:: -(-len(price.stages) // MANY)]
     if not chosen:
@@ -136,14 +137,15 @@ def _short(line: Line) -> str:
 
 def program(architecture: str) -> tuple[str, str]:
     """The family's file, and in words which of its lines this variant uses."""
-    file = source(architecture)
+    file = zoo.registry.source(architecture)
     text, module = file.read_text(encoding="utf-8"), f"zoo.families.{file.stem}"
-    used = {type(part).__name__ for part in create_meta(architecture).modules() if type(part).__module__ == module}
+    parts = zoo.registry.create_meta(architecture).modules()
+    used = {type(part).__name__ for part in parts if type(part).__module__ == module}
     found = [f"{name}: {first} to {last}" for name, first, last in _classes(text) if name in used]
     line = next((i for i, one in enumerate(text.splitlines(), 1) if f'"{architecture}"' in one), None)
     where = f"{architecture} is listed in line {line}" if line else f"{architecture} is one of its variants"
     if not found:
-        shared = variant(architecture)[0].__module__.rpartition(".")[2]
+        shared = zoo.registry.variant(architecture)[0].__module__.rpartition(".")[2]
         return text, f"{where}; its layers are those of {shared}.py."
     return text, f"{where}; it uses the lines of {', '.join(found)}."
 
@@ -163,7 +165,7 @@ def opened(name: str) -> Line:
 
 def shown(name: str) -> tuple[str, str, str]:
     """A model's card, its family's file, and which of its lines it uses."""
-    (line,) = seen_here([opened(name)], work.ENGINE.seen())
+    (line,) = seen_here([opened(name)], work.the_engine().seen())
     text, used = program(line.architecture)
-    file = source(line.architecture).relative_to(ZOO.parent)
+    file = zoo.registry.source(line.architecture).relative_to(ZOO.parent)
     return card(line), text, f"<h3>Source: {file}</h3><p class='how'>{escape(used)}</p>"

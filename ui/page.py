@@ -1,20 +1,22 @@
 """The whole page: its tabs, each a module of ui/ that has `layout() -> Parts` and `wire`, and a help text."""
 
 import argparse
+import threading
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from engine import records
+from engine import AT_ONCE, records, zerogpu
 from engine.limit import SECONDS, VARIABLE
-from ui import api, compare, door, explore, measure, models, static, work
+from ui import api, choices, compare, door, explore, link, measure, models, static, work
 from ui.door import Blocks
 from ui.theme import theme
 from ui.widgets import CSS, HEAD
 
 ASSETS = Path(__file__).parent / "assets"
 TOP = "<h1>Vision Zoo</h1><p>Any image classifier: what it says, how fast, and why</p>"
+HEAD_START = 1.0  # seconds in which the page may go out before torch keeps the interpreter busy
 SCRIPT = f"<script>{(ASSETS / 'page.js').read_text()}</script>"
 
 # The page asks no outside host for anything, keeps none of a visitor's photos, and is served by one process.
@@ -56,7 +58,26 @@ def build() -> gr.Blocks:
         explore.wire_opening(first, listed.explored, tabs)
     # The engine decides which job computes, and how many may wait. Gradio hands it twice as many as it takes, so it is
     # the engine that refuses one, in words of ours, and nobody waits in gradio's queue.
-    return demo.queue(default_concurrency_limit=2 * work.ENGINE.at_once)
+    return demo.queue(default_concurrency_limit=2 * AT_ONCE)
+
+
+def serve(demo: gr.Blocks) -> None:
+    """Start the page; what only an answer needs is imported behind it. Returns when the server is stopped."""
+    if zerogpu.here():  # it asks for the functions that borrow a GPU while the page starts
+        work.the_engine()
+    demo.launch(**LAUNCH, prevent_thread_lock=True)
+    warming = threading.Timer(HEAD_START, warm_up)
+    warming.daemon = True
+    warming.start()
+    demo.block_thread()
+
+
+def warm_up() -> None:
+    """Import torch and the families and build the first model, so that no visitor waits for that."""
+    work.the_engine()
+    first = choices.first_model()
+    choices.methods(first)
+    choices.layers(first, link.BLANK.method)
 
 
 def main() -> None:
@@ -67,4 +88,4 @@ def main() -> None:
         f"{records.VARIABLE} is the file that keeps latencies, and how often each model was looked at."
     )
     argparse.ArgumentParser("vision-zoo", description="Serve the Vision Zoo's page.", epilog=help).parse_args()
-    build().launch(**LAUNCH)
+    serve(build())

@@ -9,7 +9,6 @@ import engine
 import explain
 import zoo
 from engine import Request
-from engine.look import options
 from zoo.catalogue import Checkpoint
 
 ADDRESS = "PAGE_ADDRESS"  # the browser replaces it
@@ -80,7 +79,7 @@ for probability, index in zip(best.values.tolist(), best.indices.tolist()):
 
 
 def _map(request: Request, row: Checkpoint, photo: str) -> str:
-    told = {name: value for name, value in options(request, row, []).items() if DEFAULTS.get(name, "") != value}
+    told = {name: value for name, value in engine.options(request, row, []).items() if DEFAULTS.get(name, "") != value}
     told.pop("joint", None)  # with one photo, there is nothing to share
     lines, box = [], "view(photo.size, row).box"
     if request.clicked and explain.METHODS[request.method].takes("query"):

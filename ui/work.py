@@ -1,21 +1,34 @@
 """The page's engine, what its events say to a person, and which of a visitor's jobs goes on."""
 
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
+from functools import cache
 
 from gradio.context import LocalContext
 
 import engine
-from engine import Answer, Engine, Event, Job, LocalEngine, Look, Looks, Photo, Request, Step, Waiting
+from engine import Answer, Engine, Event, Job, Look, Looks, Photo, Request, Step, Waiting
 from engine.records import usual_path
 from engine.table import Line, lines, seen_here
 
-ENGINE: Engine = LocalEngine(records=usual_path())
+_making = threading.Lock()
+
+
+@cache
+def _made() -> Engine:
+    return engine.LocalEngine(records=usual_path())
+
+
+def the_engine() -> Engine:
+    """The engine of this page. It is made when it is first asked for: with it, torch is imported."""
+    with _making:
+        return _made()
 
 
 def known_lines() -> list[Line]:
     """Every line of the table of models, with what this machine learned about it."""
-    return seen_here(lines(), ENGINE.seen())
+    return seen_here(lines(), the_engine().seen())
 
 
 def visitor() -> str | None:
@@ -30,13 +43,13 @@ def visitor() -> str | None:
 
 async def answer(job: Job) -> Answer:
     """Run a job until its answer is there or who asked has left, which gradio tells only to what yields."""
-    return await engine.answer(ENGINE, job, _listening)
+    return await engine.answer(the_engine(), job, _listening)
 
 
 async def looked(request: Request, photo: Photo) -> AsyncGenerator[Event | Look | str, None]:
     """Look at one photo: the engine's events, then the look, or the sentence that says why there is none."""
     try:
-        async with aclosing(ENGINE.run(Job("look", request, (photo,), visitor=visitor()))) as events:
+        async with aclosing(the_engine().run(Job("look", request, (photo,), visitor=visitor()))) as events:
             async for event in events:
                 if isinstance(event, Looks):
                     yield event.photos[0]

@@ -91,6 +91,11 @@ class Figures(NamedTuple):
     macs: int  # multiply-adds of convolutions and matrix products
     activations: int  # numbers that these write
 
+    @property
+    def weight_bytes(self) -> int:
+        """The parameters in float32."""
+        return 4 * self.parameters
+
 
 Priced = tuple[str, int, int, int]  # architecture, height and width of the image in pixels, number of classes
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from zoo.catalogue import for_architecture
+from zoo.catalogue import Priced, for_architecture
 from zoo.meta import OnMeta
 from zoo.probe import STAGES, Probe, Tap, probe, whole
 from zoo.registry import create_meta, variant
@@ -39,15 +39,19 @@ def cost(architecture: str, size: tuple[int, int] | None = None, num_classes: in
 
     Raises KeyError for an unknown architecture and ValueError for a size that it does not take.
     """
-    height, width = size or native_size(architecture)
+    height, width = size or native(architecture)[1:3]
     return _cost(architecture, height, width, num_classes)
 
 
-def native_size(architecture: str) -> tuple[int, int]:
-    """The size that an architecture is built for, else that of its first checkpoint. (height, width) in pixels."""
+def native(architecture: str) -> Priced:
+    """An architecture with the size that it is built for, else that of its first checkpoint, and its own classes.
+
+    (name, height and width in pixels, number of classes). Raises KeyError for an unknown architecture.
+    """
     _, cfg = variant(architecture)
-    side = cfg.img_size
-    return (side, side) if side else next((c.size for c in for_architecture(architecture)), (USUAL_SIDE, USUAL_SIDE))
+    usual = next((row.size for row in for_architecture(architecture)), (USUAL_SIDE, USUAL_SIDE))
+    height, width = (cfg.img_size, cfg.img_size) if cfg.img_size else usual
+    return architecture, height, width, cfg.num_classes
 
 
 @lru_cache(4096)

@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.cells import Cells, Follow
+from zoo.cells import Cells
+from zoo.follow import Follow
 
 Layout = Literal["NCHW", "NHWC", "NLC"]
 STAGES = tuple(f"stage{i}" for i in range(1, 101))  # the taps after the stages, or blocks, of a model

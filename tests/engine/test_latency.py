@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 import zoo
-from engine.latency import Timing, device_name, measure, percentile, summary
+from engine.latency import device_name, measure, percentile, summary
+from engine.timing import Timing
 from tests.engine.jobs import TIMING
 
 

@@ -7,6 +7,7 @@ import pytest
 import engine
 import zoo
 from engine import find_models
+from zoo.registry import create_meta
 
 
 @pytest.mark.parametrize(
@@ -84,3 +85,29 @@ def test_what_is_refused():
 def test_the_limit():
     assert len(find_models("")) == 50
     assert len(find_models("", limit=7)) == 7
+
+
+@pytest.mark.parametrize("name", ["coatnet_0_224", "beit3_giant_patch14_224", "resnet20_cifar", "tiny_vit_5m_224"])
+def test_an_architecture_with_random_weights_has_the_classes_that_are_built(name):
+    assert engine.recipe(name).num_classes == create_meta(name).num_classes
+
+
+def test_a_photo_for_an_architecture_without_checkpoints_is_prepared_as_for_most():
+    row = engine.recipe("coatnet_0_224")
+    assert (row.size, row.mode, row.interpolation) == ((224, 224), "center", "bicubic")
+    assert row.mean == (0.485, 0.456, 0.406)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnet50.a1_in1k", "vit_small_patch14_dinov2.lvd142m"])
+def test_what_an_image_costs_is_read_from_the_table_as_it_would_be_counted(name):
+    row = engine.recipe(name)
+    counted = zoo.cost(row.architecture, row.size, row.num_classes)
+    told = engine.price(name)
+    assert (told.parameters, told.macs, told.activations) == (counted.parameters, counted.macs, counted.activations)
+    assert told.weight_bytes == counted.weight_bytes
+
+
+def test_what_an_image_costs_a_model_that_is_in_no_table_is_counted(monkeypatch):
+    known = engine.price("resnet18")
+    monkeypatch.setattr("engine.search.figures", dict)
+    assert engine.price("resnet18") == known

@@ -22,8 +22,9 @@ BLANK = ["", "", "", ""]
 @pytest.fixture
 def ran(monkeypatch):
     """A new engine for the page."""
-    monkeypatch.setattr(work, "ENGINE", LocalEngine())
-    return work.ENGINE
+    made = LocalEngine()
+    monkeypatch.setattr(work, "the_engine", lambda: made)
+    return made
 
 
 def run(photos, models=(), method="grad_cam", model="", methods=(), common=True):

@@ -30,15 +30,20 @@ def post(address: str, body: object) -> tuple[int, dict]:
             return error.code, json.loads(error.read())
 
 
-def queued(url: str, name: str, data: list, event: object = None) -> list[dict]:
-    """Send an event to a handler of the page, as the page does. -> the messages of its stream"""
+def joined(url: str, name: str, data: list, event: object = None) -> str:
+    """Send an event to a handler of the page, as the page does. -> the address of its stream"""
     with urllib.request.urlopen(f"{url}config") as answer:
         known = json.load(answer)["dependencies"]
     wanted = next(one["id"] for one in known if one["api_name"] == name)
     session = f"s{time.time_ns()}"
     body = {"data": data, "fn_index": wanted, "session_hash": session, "event_data": event}
     assert post(f"{url}gradio_api/queue/join", body)[0] == 200
-    with urllib.request.urlopen(f"{url}gradio_api/queue/data?session_hash={session}") as stream:
+    return f"{url}gradio_api/queue/data?session_hash={session}"
+
+
+def queued(url: str, name: str, data: list, event: object = None) -> list[dict]:
+    """Send an event to a handler of the page. -> the messages of its stream"""
+    with urllib.request.urlopen(joined(url, name, data, event)) as stream:
         lines = stream.read().decode().split("\n\n")
     return [json.loads(line.removeprefix("data: ")) for line in lines if line]
 
@@ -137,6 +142,13 @@ def test_a_stream_that_cannot_go_on_leaves_no_traceback_in_the_log(url):
     """The fixture of the page reads the log."""
     with suppress(httpx.RemoteProtocolError):
         assert not httpx.get(f"{url}gradio_api/queue/data?session_hash=nobody").content
+
+
+def test_two_streams_of_one_page_end_without_a_traceback_in_the_log(url):
+    events = joined(url, "latency", [CIFAR, 5.0, "fast", "float32"])
+    with httpx.stream("GET", events), httpx.stream("GET", events):
+        time.sleep(0.2)
+    time.sleep(0.5)  # until the server has seen that they are closed
 
 
 @pytest.mark.parametrize("address", ["http://192.0.2.1/lion.jpg", "https://192.0.2.1/lion.jpg", "http:/192.0.2.1/"])

@@ -25,8 +25,9 @@ FAST = gr.EventData(None, {"do": "measure", "value": "fast"})
 @pytest.fixture
 def ran(monkeypatch):
     """A new engine for the page."""
-    monkeypatch.setattr(work, "ENGINE", LocalEngine())
-    return work.ENGINE
+    made = LocalEngine()
+    monkeypatch.setattr(work, "the_engine", lambda: made)
+    return made
 
 
 def values(model=MODEL, method="grad_cam", target="", against="", count=5, precision="float32"):

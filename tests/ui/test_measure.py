@@ -19,8 +19,9 @@ NAME, OTHER = "resnet9_cifar", "resnet20_cifar"
 @pytest.fixture
 def ran(monkeypatch):
     """A new engine for the page."""
-    monkeypatch.setattr(work, "ENGINE", LocalEngine())
-    return work.ENGINE
+    made = LocalEngine()
+    monkeypatch.setattr(work, "the_engine", lambda: made)
+    return made
 
 
 def run(vary="batch", values="1, 2", seconds=0.2, models=(NAME,)):

@@ -16,7 +16,8 @@ LION = uploads.example("lion.jpg")
 @pytest.fixture
 def ran(monkeypatch):
     """A new engine for the page."""
-    monkeypatch.setattr(work, "ENGINE", LocalEngine())
+    made = LocalEngine()
+    monkeypatch.setattr(work, "the_engine", lambda: made)
 
 
 def values(method="attention", layer=choices.LAST, together=False, model=MODEL):

@@ -8,7 +8,8 @@ from torch.overrides import TorchFunctionMode
 
 import zoo
 from tools.fill import fill
-from zoo.cells import Axis, Cells, Follow
+from zoo.cells import Axis, Cells
+from zoo.follow import Follow
 from zoo.probe import frozen_attention, frozen_norm, probe, tap
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 import zoo
 from zoo.catalogue import for_architecture
-from zoo.cost import _cost, _forward, cost, native_size
+from zoo.cost import _cost, _forward, cost, native
 from zoo.registry import variant
 
 # Parameters and 10^9 multiply-adds at this side, from the tables of torchvision 0.28's documentation, which count
@@ -143,11 +143,11 @@ def test_the_shapes_after_the_stages():
     assert cost("swin_tiny_patch4_window7_224").stages[3] == ("stage4", (768, 7, 7))
 
 
-def test_native_sizes():
-    assert native_size("vit_base_patch16_384") == (384, 384)  # from its config
-    assert native_size("convnext_xxlarge") == for_architecture("convnext_xxlarge")[0].size == (256, 256)
-    assert native_size("resnet20_cifar") == (32, 32)  # from its config, too
-    assert native_size("resnet10t") == for_architecture("resnet10t")[0].size
+def test_native_sizes_and_classes():
+    assert native("vit_base_patch16_384") == ("vit_base_patch16_384", 384, 384, 1000)  # from its config
+    assert for_architecture("convnext_xxlarge")[0].size == native("convnext_xxlarge")[1:3] == (256, 256)
+    assert native("resnet20_cifar") == ("resnet20_cifar", 32, 32, 10)  # from its config, too
+    assert native("resnet10t")[1:3] == for_architecture("resnet10t")[0].size
     c = cost("convnext_xxlarge")
     assert (c.height, c.width) == (256, 256)
 
@@ -176,7 +176,7 @@ def test_the_callers_modes_do_not_change_the_cost():
 
 
 def test_is_cached():
-    assert cost("vit_cifar") is cost("vit_cifar", native_size("vit_cifar"))
+    assert cost("vit_cifar") is cost("vit_cifar", native("vit_cifar")[1:3])
 
 
 def test_threads_do_not_disturb_each_other():

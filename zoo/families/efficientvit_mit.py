@@ -125,7 +125,7 @@ class Residual(nn.Module):
         self.main, self.drop_path, self.shortcut = main, DropPath(drop_path), shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.main(x)  # which may lean to one side, as CPUBone's kernels do: x tells the place (zoo/cells.py)
+        y = self.main(x)  # which may lean to one side, as CPUBone's kernels do: x tells the place (zoo/follow.py)
         return torch.add(x, self.drop_path(y)) if self.shortcut else y
 
 
