@@ -49,6 +49,7 @@ from .search import (
     find_models as find_models,
     has_classes as has_classes,
     is_local as is_local,
+    like as like,
     offered as offered,
     on_this_machine as on_this_machine,
     price as price,

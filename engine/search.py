@@ -99,14 +99,20 @@ def recipe(name: str) -> Checkpoint:
         _, height, width, classes = zoo.native(name)
     except KeyError as error:
         raise EngineError(error.args[0]) from error
-    like = next(iter(zoo.for_architecture(name)), None) or _first_with(classes)
     made_up: dict[str, Any] = dict(labels=None, license="", source=RANDOM, top1=None)
     size = height, width
-    return replace(like, name=name, size=size, test_size=size, num_classes=classes, **made_up)
+    return replace(like(name), name=name, size=size, test_size=size, num_classes=classes, **made_up)
 
 
-def _first_with(classes: int) -> Checkpoint:
-    """The catalogue's first checkpoint with so many classes, or of ImageNet: it tells how a photo is prepared."""
+def like(architecture: str) -> Checkpoint:
+    """The checkpoint as whose photos those for an architecture with random weights are prepared.
+
+    Its own first one, else the catalogue's first one with as many classes, or of ImageNet. Raises KeyError for what is
+    no architecture.
+    """
+    if own := zoo.for_architecture(architecture):
+        return own[0]
+    *_, classes = zoo.native(architecture)
     first = {row.num_classes: row for row in reversed(zoo.checkpoints().values()) if row.labels}
     return first.get(classes) or first[labels.COUNTS["in1k"]]
 

@@ -22,17 +22,8 @@ from torch import Tensor
 import zoo
 from explain import METHODS, faithfulness, verdict
 from explain.api import explain
-from explain.faithfulness import (
-    CHANCE,
-    DRAWS,
-    Evaluation,
-    Figures,
-    Sample,
-    at_pixels,
-    mosaic,
-    randomised,
-    rank_correlation,
-)
+from explain.evaluation import CHANCE, DRAWS, Evaluation, Figures, Sample
+from explain.faithfulness import at_pixels, mosaic, randomised, rank_correlation
 from explain.verdict import judge
 from tools.bundle import hit
 from zoo import labels

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import engine
 import explain
-import zoo
 from engine import Request
 from zoo.catalogue import Checkpoint
 
@@ -27,7 +26,7 @@ def zoo_code(request: Request, photo: str) -> str:
     row = engine.recipe(request.model)
     less_exact = _less_exact(request, row)
     random, named = row.source == engine.RANDOM, row.labels is not None
-    drawn, resized = bool(request.method), random and row.size != _like(row).size
+    drawn, resized = bool(request.method), random and row.size != engine.like(row.name).size
     standard = {"from dataclasses import replace": resized}
     others = {"import numpy as np": drawn, "import torch": random or less_exact}
     ours = {
@@ -53,15 +52,10 @@ def _less_exact(request: Request, row: Checkpoint) -> bool:
     return row.labels is not None and request.precision != BLANK.precision
 
 
-def _like(row: Checkpoint) -> Checkpoint:
-    """The checkpoint whose photos are prepared in the same way, for an architecture with random weights."""
-    return next(iter(zoo.for_architecture(row.architecture) or zoo.checkpoints().values()))
-
-
 def _model(row: Checkpoint, resized: bool) -> list[str]:
     if row.source != engine.RANDOM:
         return [f"row = zoo.checkpoint({row.name!r})", "model = zoo.load(row)"]
-    like = f"zoo.checkpoint({_like(row).name!r})"
+    like = f"zoo.checkpoint({engine.like(row.name).name!r})"
     return [
         f"row = {f'replace({like}, size={row.size})' if resized else like}  # how photos are prepared",
         "torch.manual_seed(0)",

@@ -1,6 +1,6 @@
 """Evaluations made up for tests: the figures of a map, photo by photo, beside those of the controls."""
 
-from explain.faithfulness import Evaluation, Figures, Sample
+from explain.evaluation import Evaluation, Figures, Sample
 
 MEASURES = ("insertion", "deletion", "road")
 EVEN = {"insertion": 0.5, "deletion": 0.5, "road": 0.0}  # figures of a control

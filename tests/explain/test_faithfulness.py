@@ -8,7 +8,7 @@ from torch import Tensor, nn
 import explain
 import zoo
 from explain import faithfulness
-from explain.faithfulness import Sample
+from explain.evaluation import Sample
 from explain.pixels import blur
 from tests.models import build, noise
 from zoo.cells import Axis, Cells

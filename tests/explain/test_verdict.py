@@ -2,7 +2,7 @@
 
 import pytest
 
-from explain.faithfulness import Evaluation, Figures, Sample
+from explain.evaluation import Evaluation, Figures, Sample
 from explain.verdict import advantages, is_win, judge
 from tests.explain.evaluations import MEASURES, control, found, one_each, wins
 

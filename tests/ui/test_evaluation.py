@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 
-from explain.faithfulness import Sample
+from explain.evaluation import Sample
 from explain.verdict import judge
 from tests.explain.evaluations import MEASURES, found, wins
 from ui.evaluation import evaluation

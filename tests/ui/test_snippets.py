@@ -89,7 +89,7 @@ def test_every_method_has_a_program_that_makes_its_map(method, tmp_path, monkeyp
 
 
 def test_random_weights_have_the_image_size_of_their_architecture(tmp_path, monkeypatch):
-    """It has no checkpoint, so its photos are prepared as those of the first one, which takes 32 x 32."""
+    """It has no checkpoint, so its photos are prepared as those of another one, which takes 256 x 256."""
     request = Request("test_vit4")
     (tmp_path / PHOTO).write_bytes(LION)
     monkeypatch.chdir(tmp_path)
