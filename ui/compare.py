@@ -22,6 +22,8 @@ from ui.widgets import PhotoStrip, combobox, photo_strip
 
 MODELS, EXPLANATIONS = "Models", "Explanations of one model"
 MOST = api.COLUMNS
+# Those of the first tab, until a person has chosen others here; in the browser, so that they are there at once.
+TAKE_PHOTOS = "(own, photos, mine) => [own || !photos.length ? mine : photos]"
 FEW = "Choose two to four {} that differ."
 FIRST_METHODS = "grad_cam", "layer_cam", "saliency", ""
 HINT = '<p class="how">Choose what to compare, then press Compare.</p>'
@@ -124,13 +126,8 @@ def wire(p: Parts, photos: PhotoStrip, tab: gr.Tab) -> None:
     p.kind.input(show_kind, [p.kind, p.model, *p.methods], [p.of_models, p.of_methods, *p.methods], **QUICK)
     p.model.input(choose_model, [p.model, *p.methods], p.methods, **QUICK)
     p.sheet.select(None, p.file, None, js=SAVE, **QUICK)
-    p.photos.strip.input(lambda: "yes", None, p.own, **QUICK)
-    tab.select(take_photos, [p.own, photos.strip], p.photos.strip, **QUICK)
-
-
-def take_photos(own: str, photos: list) -> Any:
-    """The photos of the first tab, until a person has chosen others here."""
-    return gr.skip() if own or not photos else photos
+    p.photos.strip.input(None, None, p.own, js="() => 'yes'", **QUICK)
+    tab.select(None, [p.own, photos.strip, p.photos.strip], p.photos.strip, js=TAKE_PHOTOS, **QUICK)
 
 
 def show_kind(kind: str, model: str, *methods: str) -> list:

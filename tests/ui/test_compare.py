@@ -141,11 +141,6 @@ def test_an_explanation_that_another_model_lacks_is_dropped():
     assert all(len(part.constructor_args["rows"]) == len(choices.methods("resnet20_cifar")) for part in found)
 
 
-def test_photos_come_from_the_first_tab_until_others_are_chosen_here():
-    assert compare.take_photos("", [LION]) == [LION]
-    assert compare.take_photos("yes", [LION]) == compare.take_photos("", []) == gr.skip()
-
-
 def test_a_model_that_cannot_be_timed_says_why(ran, monkeypatch):
     monkeypatch.setattr("engine.local.time_model", broken)
     found = run([LION], SMALL[:2], method="")
@@ -177,6 +172,23 @@ def test_two_models_are_compared_and_the_page_holds_its_width(visit, width, them
         with page.expect_download() as saved:
             page.locator("#sheet .tool", has_text="Download CSV").click()
         assert saved.value.suggested_filename == "comparison.csv"
+
+
+@pytest.mark.browser
+def test_photos_come_from_the_first_tab_at_once_until_others_are_chosen_here(visit):
+    """They are there before the server has said anything; nothing that it answers is needed for them."""
+    with visit(f"?model={SMALL[0]}") as page:
+        page.locator(".card footer").get_by_text(SMALL[0]).wait_for()
+        page.route(re.compile("/run/predict"), lambda route: None)
+        page.get_by_role("tab", name="Compare").click()
+        page.get_by_role("button", name="Compare", exact=True).click()
+        page.locator("#sheet td .stack").first.wait_for()
+        page.locator("#compared").get_by_role("button", name="Example cheetah.jpg").click()
+        page.locator("#compared .photos-tile").nth(1).wait_for()
+        page.get_by_role("tab", name="Explore").click()
+        page.get_by_role("tab", name="Compare").click()
+        page.wait_for_timeout(300)
+        assert page.locator("#compared .photos-tile").count() == 2
 
 
 @pytest.mark.browser
