@@ -105,6 +105,8 @@ class Job:
 class Waiting:
     """Another job has the device; sent about once a second."""
 
+    ahead: int = 0  # jobs that go first; 0 while that is not known
+
 
 @dataclass(frozen=True)
 class Step:

@@ -171,7 +171,7 @@ class LocalEngine:
 
     def _in_turn(self, job: Job, key: Key | None, told: Told) -> Answer:
         frames, ready = self._prepared(job, told) if self._lent is None else ([], None)
-        with self.schedule.turn(job.priority, lambda: told(Waiting()), job.visitor) as give_way:
+        with self.schedule.turn(job.priority, lambda ahead: told(Waiting(ahead)), job.visitor) as give_way:
             set_threads(self.threads)
             limit = Limit(self.seconds)
 

@@ -52,11 +52,12 @@ class Schedule:
 
     @contextmanager
     def turn(
-        self, priority: Priority, beat: Callable[[], None], visitor: str | None = None
+        self, priority: Priority, beat: Callable[[int], None], visitor: str | None = None
     ) -> Iterator[Callable[[], None]]:
         """Wait for the device, then hold it. Yields a function to call between two steps.
 
-        `beat` is called about once a second while the job waits; an exception from it ends the job.
+        `beat` is called about once a second while the job waits, with the number of jobs that go first; an exception
+        from it ends the job.
         """
         place = _Place(priority, next(self._numbers), visitor)
         try:
@@ -65,7 +66,7 @@ class Schedule:
         finally:
             self._give_back(place, ended=True)
 
-    def _take(self, place: _Place, beat: Callable[[], None]) -> None:
+    def _take(self, place: _Place, beat: Callable[[int], None]) -> None:
         due = time.monotonic() + BEAT
         with self._changed:
             self._waiting.append(place)
@@ -74,13 +75,17 @@ class Schedule:
                     self._changed.wait(max(0.0, due - time.monotonic()))
                     if time.monotonic() >= due:
                         due += BEAT
-                        beat()
+                        beat(self._ahead(place))
                 self._holder = self._begun[place.line] = place
             finally:
                 self._waiting.remove(place)
                 self._changed.notify_all()  # the job that left may have been next
             passes = place.priority == Priority.QUICK and self._slow()
             self._passed = self._passed + 1 if passes else 0
+
+    def _ahead(self, place: _Place) -> int:
+        """How many jobs go before one that waits, the one that has the device included."""
+        return sum(other < place for other in self._waiting) + (self._holder is not None)
 
     def _next(self) -> _Place | None:
         slow = self._slow()
@@ -93,7 +98,7 @@ class Schedule:
     def _slow(self) -> list[_Place]:
         return [place for place in self._ready() if place.priority == Priority.SLOW]
 
-    def _give_way(self, place: _Place, beat: Callable[[], None]) -> None:
+    def _give_way(self, place: _Place, beat: Callable[[int], None]) -> None:
         with self._changed:
             if all(other.priority >= place.priority for other in self._ready()):
                 return

@@ -36,7 +36,7 @@ class Blocks(gr.Blocks):
         """Convert the inputs of an event, as gradio does. Raises gr.Error for whatever is wrong with them."""
         try:
             readable = clean(inputs)
-            traverse(readable, refuse_other_files, is_file_obj_with_meta)
+            readable = traverse(readable, found_here, is_file_obj_with_meta)
             return await super().preprocess_data(block_fn, readable, state, explicit_call)
         except Exception as error:  # gradio's components raise errors of any type
             raise told(error) from error
@@ -78,9 +78,9 @@ def clean(value: Any) -> Any:
     return value
 
 
-def refuse_other_files(file: dict) -> None:
-    """Refuse a file that was not uploaded here; gradio would fetch one from another host."""
-    uploads.uploaded(file["path"])
+def found_here(file: dict) -> dict:
+    """A file by its path here. Refuses one that was not uploaded here; gradio would fetch one from another host."""
+    return file | {"path": str(uploads.uploaded(file["path"])), "url": None}
 
 
 def refuse_call(request: Request, error: Exception) -> JSONResponse:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any, TypedDict
+from urllib.parse import unquote
 
 import gradio as gr
 from gradio.utils import get_upload_folder
@@ -12,6 +13,7 @@ GRADIO_PHOTOS = Path(gr.__file__).parent / "media_assets" / "images"
 EXAMPLES: dict[str, Path] = {
     name: GRADIO_PHOTOS / name for name in ("lion.jpg", "cheetah.jpg", "tower.jpg", "cheetah1.jpg")
 }
+ADDRESS = "/gradio_api/file="  # before the path of an uploaded file
 EXAMPLE = "example:"  # begins the path of an example
 MOST = 12  # photos at a time
 NAME = 80  # letters of a photo's name
@@ -85,8 +87,10 @@ def _claim(photo: Any) -> tuple[str, Path]:
 
 
 def uploaded(path: Any) -> Path:
-    """An uploaded file. Raises engine.EngineError for any other path."""
+    """An uploaded file, by its path or by the address that this page gives it. Raises engine.EngineError for others."""
     try:
+        if isinstance(path, str) and path.startswith(("http://", "https://")):
+            path = unquote(path.partition(ADDRESS)[2])  # of the host, nothing is asked
         folder, file = Path(get_upload_folder()).resolve(), Path(path).resolve(strict=True)
         if file.is_relative_to(folder) and file.is_file():
             return file

@@ -68,7 +68,8 @@ def _listening() -> bool:
 def doing(event: Event | Answer) -> tuple[str, float | None]:
     """What a job does, in words, and how far it is from 0 to 1, if that is known."""
     if isinstance(event, Waiting):
-        return "Waiting for the device", None
+        first = {0: "", 1: ": one job goes first"}.get(event.ahead, f": {event.ahead} jobs go first")
+        return f"Waiting for the device{first}", None
     assert isinstance(event, Step)
     if event.doing == "Downloading":
         megabytes = max(event.done, event.total) / 1e6

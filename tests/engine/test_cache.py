@@ -110,7 +110,7 @@ def test_two_at_the_same_time_compute_once(ran):
         answers.append(ran.engine.perform(ASKED))
 
     threads = [threading.Thread(target=ask) for _ in range(2)]
-    with ran.engine.schedule.turn(ASKED.priority, lambda: None):
+    with ran.engine.schedule.turn(ASKED.priority, lambda ahead: None):
         for thread in threads:
             thread.start()
         while len(ran.engine.schedule._waiting) < 2:

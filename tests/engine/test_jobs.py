@@ -236,7 +236,7 @@ def test_a_waiting_job_is_told_and_closing_frees_the_device_at_the_next_step(mon
             await anext(slow)
             await asyncio.to_thread(gate.reached.wait, 10)
             async with aclosing(ran.run(QUICK)) as quick:
-                while await anext(quick) != Waiting():
+                while await anext(quick) != Waiting(ahead=1):
                     pass
                 await slow.aclose()
                 gate.opened.set()
@@ -286,7 +286,7 @@ def test_more_jobs_than_the_engine_takes_are_refused_and_the_others_go_on(monkey
     ran.at_once = 2
 
     async def ask():
-        with ran.schedule.turn(QUICK.priority, lambda: None):
+        with ran.schedule.turn(QUICK.priority, lambda ahead: None):
             async with aclosing(ran.run(QUICK)) as first, aclosing(ran.run(SLOW)) as second:
                 await anext(first), await anext(second)
                 with pytest.raises(EngineError, match="Too many people ask at once"):

@@ -81,7 +81,7 @@ def test_who_goes_first():
 def test_six_who_ask_at_once_measure_once():
     ran, answers = LocalEngine(), []
     threads = [threading.Thread(target=lambda: answers.append(ran.perform(UNASKED))) for _ in range(6)]
-    with ran.schedule.turn(QUICK.priority, lambda: None):
+    with ran.schedule.turn(QUICK.priority, lambda ahead: None):
         for thread in threads:
             thread.start()
         while len(ran.schedule._waiting) < 6:

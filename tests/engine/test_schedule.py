@@ -20,7 +20,7 @@ class Line:
         self.schedule, self.log, self.threads = Schedule(), [], []
         self.inside, self.most = 0, 0
 
-    def start(self, name, priority, steps=1, before=lambda step: None, beat=lambda: None, visitor=None):
+    def start(self, name, priority, steps=1, before=lambda step: None, beat=lambda ahead: None, visitor=None):
         """Start a job, and return when it is in the queue or has the device."""
         seen = len(self.log) + len(self.schedule._waiting)
 
@@ -190,8 +190,8 @@ def test_a_waiting_job_hears_beats_and_may_leave(monkeypatch):
     monkeypatch.setattr(schedule, "BEAT", 0.01)
     line, beats = Line(), []
 
-    def beat():
-        beats.append(None)
+    def beat(ahead):
+        beats.append(ahead)
         if len(beats) == 3:
             raise EndedError
 
@@ -201,11 +201,24 @@ def test_a_waiting_job_hears_beats_and_may_leave(monkeypatch):
     assert line.end() == ["first0", "next0"]
 
 
+def test_a_waiting_job_hears_how_many_go_first(monkeypatch):
+    monkeypatch.setattr(schedule, "BEAT", 0.01)
+    line, told = Line(), {"slow": set(), "quick": set(), "later": set()}
+    with held(line):
+        line.start("slow", SLOW, beat=told["slow"].add)
+        wait(lambda: told["slow"] == {1})
+        line.start("quick", QUICK, beat=told["quick"].add)
+        line.start("later", SLOW, beat=told["later"].add)
+        wait(lambda: told["slow"] >= {1, 2} and told["quick"] and told["later"])
+        assert (told["quick"], told["later"]) == ({1}, {3})
+    line.end()
+
+
 def test_a_slow_job_that_leaves_while_another_computes_does_not_free_the_device(monkeypatch):
     monkeypatch.setattr(schedule, "BEAT", 0.01)
     line, go = Line(), threading.Event()
 
-    def leave():
+    def leave(ahead):
         raise EndedError
 
     with pytest.raises(EndedError), line.schedule.turn(SLOW, leave) as give_way:
@@ -219,7 +232,7 @@ def test_a_slow_job_that_leaves_while_another_computes_does_not_free_the_device(
 
 def test_an_error_gives_the_device_back():
     line = Line()
-    with pytest.raises(EndedError), line.schedule.turn(QUICK, lambda: None):
+    with pytest.raises(EndedError), line.schedule.turn(QUICK, lambda ahead: None):
         raise EndedError
     line.start("next", QUICK)
     assert line.end() == ["next0"]

@@ -48,9 +48,13 @@ def queued(url: str, name: str, data: list, event: object = None) -> list[dict]:
     return [json.loads(line.removeprefix("data: ")) for line in lines if line]
 
 
-def error_of(messages: list[dict]) -> str:
+def completed(messages: list[dict]) -> dict:
     (last,) = [message for message in messages if message["msg"] == "process_completed"]
-    return last["output"]["error"]
+    return last["output"]
+
+
+def error_of(messages: list[dict]) -> str:
+    return completed(messages)["error"]
 
 
 def choice(**changed: object) -> list:
@@ -142,6 +146,18 @@ def test_a_stream_that_cannot_go_on_leaves_no_traceback_in_the_log(url):
     """The fixture of the page reads the log."""
     with suppress(httpx.RemoteProtocolError):
         assert not httpx.get(f"{url}gradio_api/queue/data?session_hash=nobody").content
+
+
+def test_an_uploaded_file_is_read_by_its_address_and_no_host_is_asked(url):
+    """As clients of the Model Context Protocol name files."""
+    with uploads.EXAMPLES["lion.jpg"].open("rb") as photo:
+        (path,) = httpx.post(f"{url}gradio_api/upload", files={"files": photo}).json()
+    for host in (url, "http://192.0.2.1/"):
+        file = {"path": f"{host}gradio_api/file={path}", **FILE}
+        (found,) = completed(queued(url, "classify", [file, "tf_efficientnet_lite0.pypi_in1k", 1, "float32"]))["data"]
+        assert found["guesses"][0]["label"] == "lion"
+    for other in ("http://192.0.2.1/lion.jpg", f"http://192.0.2.1/gradio_api/file={CIFAR}"):
+        assert error_of(queued(url, "classify", [{"path": other, **FILE}, CIFAR, 1, "float32"])) == REFUSED
 
 
 def test_two_streams_of_one_page_end_without_a_traceback_in_the_log(url):

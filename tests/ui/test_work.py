@@ -8,8 +8,9 @@ from contextlib import closing
 import httpx
 from gradio_client import Client
 
+from engine import Step, Waiting
 from tests.ui.served import serve
-from ui.work import Newest
+from ui.work import Newest, doing
 
 WHO = """
 import gradio as gr
@@ -42,6 +43,13 @@ def test_a_newer_job_of_the_same_visitor_supersedes_the_older():
         with newest.turn("ann") as second:
             assert second() and other()
             assert not first()
+
+
+def test_what_a_job_does_is_said_with_its_place_in_the_queue():
+    places = [doing(Waiting(ahead))[0] for ahead in range(3)]
+    waiting = "Waiting for the device"
+    assert places == [waiting, f"{waiting}: one job goes first", f"{waiting}: 2 jobs go first"]
+    assert doing(Step(1, 4, "Looking")) == ("Looking: 1 of 4", 0.25)
 
 
 def test_an_older_job_that_ends_late_does_not_end_the_newer():
