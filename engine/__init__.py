@@ -13,7 +13,8 @@
       timing.py      a measured latency
       captions.py    what was seen, and where    records.py      what this machine learned: latencies, looks
       tiles.py       looks drawn small           compare.py      who agrees with whom
-    images.py        images as bytes             archive.py       files to save
+    images.py        images as bytes             changes.py       photos changed on purpose
+    archive.py       files to save
 
 A model has a name: that of a checkpoint ("resnet50.a1_in1k"), or of an architecture alone ("resnet50"), which then has
 random weights. Those are good for its latency and its structure, not for its guesses.

@@ -4,6 +4,7 @@ from .archive import (
     comparison_csv as comparison_csv,
     probabilities_csv as probabilities_csv,
 )
+from .changes import changed as changed
 from .classes import (
     class_names as class_names,
     find_class as find_class,

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 import engine
-from ui import answer, cards, choices, facts, figures, link, multiples, save, uploads, work
+from ui import answer, cards, changes, choices, facts, figures, link, multiples, save, uploads, work
 from ui.door import clean
 from ui.parts import QUICK, QUIET, SAVE, html
 from ui.uploads import EXAMPLES, example
@@ -25,6 +25,7 @@ BUSY = "(...values) => { zoo.answer().dataset.busy = '1'; return values; }"
 DONE = "(...values) => { delete zoo.answer().dataset.busy; return values; }"
 ASK = "() => `changed ${Date.now()}`"
 PRESS = "() => { zoo.scrollWhenAnswered(); return `pressed ${Date.now()}`; }"
+STILL = "(before) => zoo.whenStill('{}', before)"
 COPY = '<button type="button" data-copy>Copy</button>'
 SET_OPACITY = "(share) => { zoo.setOpacity(share); }"
 
@@ -56,6 +57,7 @@ class Parts:
     check: gr.Button
     faithful: gr.HTML
     multiples: multiples.Parts
+    changes: changes.Parts
     zoo_code: gr.HTML
     client_code: gr.HTML
     address: gr.HTML
@@ -159,7 +161,7 @@ def _answer(first: str) -> dict[str, Any]:
             html("<h2>How faithful is this map?</h2>", "faithful-title")
             check = gr.Button("Check", size="sm", scale=0, min_width=88, elem_id="check")
         faithful = html("", "faithful")
-    many = multiples.layout()
+    many, different = multiples.layout(), changes.layout()
     with gr.Row(elem_classes="panels"):
         with gr.Column(elem_classes="sheet", min_width=320):
             html("<h2>Python, with zoo and explain</h2>", "zoo-title")
@@ -176,8 +178,8 @@ def _answer(first: str) -> dict[str, Any]:
             html_template=f'<div class="code">{COPY}{box}</div><p class="how">{hint}</p>',
         )  # fmt: skip
     return dict(
-        problems=problems, status=status, strip=strip, results=results, check=check, faithful=faithful, multiples=many,
-        zoo_code=zoo_code, client_code=client_code, address=address,
+        problems=problems, status=status, strip=strip, results=results, check=check, faithful=faithful,
+        multiples=many, changes=different, zoo_code=zoo_code, client_code=client_code, address=address,
     )  # fmt: skip
 
 
@@ -197,14 +199,15 @@ def wire(p: Parts, demo: gr.Blocks) -> None:
         p.precision.input,
         p.signed.input,
         p.together.input,
-        p.count.release,
+        p.count.input,
         p.run.click,
         p.results.select,
         p.status.select,
     ]
     gr.on(starts, None, None, p.problems, cancels=running, js=STALE, **QUICK)
     asks = [part.input for part in (p.photos.strip, *p.narrowed, p.precision, p.signed, p.together)]
-    gr.on([*asks, p.count.release], None, None, p.asked, js=ASK, **QUICK)
+    gr.on(asks, None, None, p.asked, js=ASK, **QUICK)
+    p.count.input(None, p.asked, p.asked, js=STILL.format("count"), **QUICK)
     p.run.click(None, None, p.asked, js=PRESS, **QUICK)
     ask: dict[str, Any] = dict(fn=None, inputs=None, outputs=p.asked, js=ASK, **QUICK)
     kept, everything = [p.method, p.target, p.against], [p.weights, *p.fitted]
@@ -241,14 +244,18 @@ def _wire_jobs(p: Parts) -> list:
     many = p.multiples
     layers = many.layers.click(multiples.all_layers, p.choice, many.shown, **mode, **QUIET)
     heads = many.heads.click(multiples.all_heads, p.choice, many.shown, **mode, **QUIET)
-    for job in (answering, longer, checking, layers, heads):
+    altered, sliders = p.changes, p.changes.sliders
+    gr.on([slider.input for slider in sliders], None, altered.moved, altered.moved, js=STILL.format("photo"), **QUICK)
+    changing = altered.moved.change(changes.changed, [*sliders, *p.choice], altered.shown, **mode, **QUIET)
+    altered.reset.click(changes.put_back, None, [*sliders, altered.shown], **QUICK)
+    for job in (answering, longer, checking, layers, heads, changing):
         job.then(None, js=DONE, **QUICK)
     after: dict[str, Any] = dict(trigger_mode="multiple", **QUIET)
     timing = answering.then(figures.time_model, [p.weights, p.precision], p.strip, **after)
     answering.then(linger, concurrency_limit=None, **after)
     saved = p.results.download(save.save, None, [p.file, p.status], **QUIET)
     saved.then(None, p.file, None, js=SAVE, **QUICK)
-    return [answering, timing, longer, checking, layers, heads]
+    return [answering, timing, longer, checking, layers, heads, changing]
 
 
 def restore(kept: Any, request: gr.Request) -> list:

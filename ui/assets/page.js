@@ -20,6 +20,16 @@ zoo.download = (file) => {
   link.click();
 };
 
+// A slider has no event that tells its end for the keyboard, too: of the moves of one, only the last gives a new text.
+const STILL = 250; // milliseconds
+const moves = {};
+
+zoo.whenStill = async (slider, before) => {
+  const mine = moves[slider] = (moves[slider] || 0) + 1;
+  await new Promise((resolve) => { setTimeout(resolve, STILL); });
+  return mine === moves[slider] ? `changed ${Date.now()}` : before;
+};
+
 // On a narrow screen the answer comes after the button: show it when it is there.
 zoo.scrollWhenAnswered = () => { zoo.scrolls = matchMedia('(max-width: 900px)').matches; };
 
