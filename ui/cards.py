@@ -17,6 +17,7 @@ from ui.facts import FEW, GREY, knows
 from ui.uploads import Photo
 
 ASK = "Select a place in the photo, or move there with the arrow keys and press Enter, to ask about it."
+REVEAL = '<p class="reveal">What is it? <button type="button" data-reveal>Reveal</button></p>'  # while guessing
 VIEWS = ("Photo", "Overlay", "Map")
 DOING = '<div class="say doing">'
 SMALL = 100  # pixels: a smaller image is drawn with its pixels visible
@@ -81,11 +82,12 @@ def answer(found: Answer) -> str:
     buttons = "".join(f'<button type="button" data-view="{view.lower()}">{view}</button>' for view in VIEWS)
     views = f'<div class="seg" role="group" aria-label="View">{buttons}</div>'
     save = '<button type="button" class="tool" data-save="all">Save all</button>'
+    guess = '<button type="button" class="tool" data-guess>Guess first</button>'
     screen = '<button type="button" class="tool" data-screen>Full screen</button>'
     count = len(found.photos)
     right = marked(found)
     told = f"{count} photo{'s' * (count > 1)}{right}"
-    tools = f'<span class="tools">{save}{screen}{views}</span>'
+    tools = f'<span class="tools">{guess}{save}{screen}{views}</span>'
     top = f'<div class="bar-top"><h2>Predictions</h2><small>{told}</small>{tools}</div>'
     articles = "".join(card(photo, number, found) for number, photo in enumerate(found.photos))
     return (
@@ -139,6 +141,7 @@ def card(photo: Shown, number: int, found: Answer) -> str:
         return f'<article class="card"><h3><span>{name}</span></h3><div class="body one">{notice(look)}</div></article>'
     first = look.guesses[0] if look.guesses else None
     said = f"{escape(first.label)} <b>{percent(first.probability)}</b>" if first else "no prediction"
+    top = f'<span>{name}:</span> <span class="said">{said}</span>{verdict(photo, request.model)}'
     method = escape(explain.METHODS[request.method].title) if request.method in explain.METHODS else ""
     foot = " · ".join(part for part in (escape(request.model), method, escape(target(look))) if part)
     files = "".join(
@@ -150,7 +153,7 @@ def card(photo: Shown, number: int, found: Answer) -> str:
         if there
     )
     return (
-        f'<article class="card"><h3><span>{name}:</span> {said}{verdict(photo, request.model)}</h3>'
+        f'<article class="card"><h3>{top}</h3>'
         f'<div class="body">{figure(photo, look, number, request)}{side(photo, look, number, found)}</div>'
         f"<footer><span>{foot}</span><span>{'Save ' if files else ''}{files}</span></footer></article>"
     )
@@ -222,7 +225,7 @@ def side(photo: Shown, look: Look, number: int, found: Answer) -> str:
         f'<img alt="The part of {escape(photo.name)} that the model saw" src="{source(look.seen)}">'
         f"<p><b>Input</b><br>{'<br>'.join(map(escape, lines))}</p></div>"
     )
-    return f'<div class="side">{bars(look, found)}{notes}{truth}{seen}</div>'
+    return f'<div class="side">{REVEAL}{bars(look, found)}{notes}{truth}{seen}</div>'
 
 
 def limits(request: Request) -> list[str]:

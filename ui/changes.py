@@ -18,8 +18,8 @@ from ui.answer import Choice, reason_to_wait
 from ui.parts import html
 
 HINT = (
-    '<p class="how">The first photo: a part of it kept, turned, blurred, with a grey square in its middle, saved as JPEG '
-    "of less quality. The answer comes when a slider rests.</p>"
+    '<p class="how">The first photo: a part of it kept, turned, blurred, with a grey square in its middle, saved as '
+    "JPEG of less quality. The answer comes when a slider rests.</p>"
 )
 # field of Change -> label, least, most and step of its slider
 SLIDERS = {

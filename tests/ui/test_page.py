@@ -69,6 +69,25 @@ def test_two_photos_and_a_typed_model(visit, photos, width, theme):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_whoever_guesses_first_sees_the_answer_when_it_is_revealed(visit):
+    with visit(f"?model={LITE0}") as page:
+        wait_for_foot(page, LITE0)
+        answer, guess = page.locator(".card .bars"), page.get_by_role("button", name="Guess first")
+        reveal = page.get_by_role("button", name="Reveal")
+        assert answer.is_visible() and not reveal.is_visible()
+        guess.click()
+        for part in (".said", ".right", ".heat", ".bars", "footer"):
+            assert not page.locator(f".card {part}").first.is_visible(), part
+        assert page.locator(".card .photo").is_visible()
+        reveal.click()
+        assert answer.is_visible() and page.locator(".card .said").is_visible() and not reveal.is_visible()
+        choose(page, "method", "LayerCAM")  # a new answer is hidden again
+        reveal.wait_for()
+        assert not answer.is_visible() and guess.get_attribute("aria-pressed") == "true"
+        guess.click()
+        assert answer.is_visible()
+
+
 def test_a_slow_network_loses_no_event(visit):
     """The latency is asked for while the answer still arrives."""
     with visit() as page:

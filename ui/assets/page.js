@@ -73,8 +73,11 @@ zoo.results = (element, trigger, watch) => {
   zoo.markView(element);
 };
 
-zoo.markView = (element) => element.querySelectorAll('[data-view]').forEach((button) =>
-  button.setAttribute('aria-pressed', String(button.dataset.view === element.dataset.now)));
+zoo.markView = (element) => {
+  const mark = (button, on) => button.setAttribute('aria-pressed', String(on));
+  element.querySelectorAll('[data-view]').forEach((button) => mark(button, button.dataset.view === element.dataset.now));
+  element.querySelectorAll('[data-guess]').forEach((button) => mark(button, element.hasAttribute('data-guessing')));
+};
 
 zoo.clickInCards = (event, element, trigger) => {
   const on = (selector) => event.target.closest(selector);
@@ -87,6 +90,11 @@ zoo.clickInCards = (event, element, trigger) => {
   } else if (saved) {
     const { asked } = element.querySelector('.cards').dataset;
     trigger('download', { kind: saved.dataset.save, photo: saved.dataset.photo, asked });
+  } else if (on('[data-guess]')) {
+    element.toggleAttribute('data-guessing');
+    zoo.markView(element);
+  } else if (on('[data-reveal]')) {
+    on('.card').setAttribute('data-revealed', '');
   } else if (on('[data-screen]')) {
     element.requestFullscreen?.();
   } else if (stack) {
