@@ -89,3 +89,21 @@ def test_a_model_is_measured_and_the_page_holds_its_width(visit, width, theme):
         page.locator("#curves .tool", has_text="Download CSV").wait_for()
         assert page.locator("#curves tbody tr").count() == 2
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.browser
+def test_a_model_is_measured_by_keyboard_alone(visit):
+    with visit(f"?model={NAME}") as page:
+        page.get_by_role("tab", name="Measure").focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("combobox", name="Model 1").last.focus()
+        page.keyboard.press("Control+a")
+        page.keyboard.type("resnet9_cifar")
+        page.keyboard.press("Enter")
+        page.get_by_label("Values").focus()
+        page.keyboard.press("Control+a")
+        page.keyboard.type("1, 2")
+        page.get_by_role("button", name="Measure latency").focus()
+        page.keyboard.press("Enter")
+        page.locator("#curves .tool", has_text="Download CSV").wait_for()
+        assert page.locator("#curves tbody tr").count() == 2

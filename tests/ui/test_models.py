@@ -150,3 +150,20 @@ def test_a_model_is_found_read_about_and_explored(visit, width, theme):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.get_by_role("button", name="Explore this model").click()
         page.locator(".card footer").get_by_text("resnet20x2_cifar.cifar10").wait_for()
+
+
+@pytest.mark.browser
+def test_a_model_is_found_and_explored_by_keyboard_alone(visit):
+    with visit() as page:
+        page.get_by_role("tab", name="Models").focus()
+        page.keyboard.press("Enter")
+        page.locator("#lines tbody tr").nth(40).wait_for()
+        page.locator("#query input, #query textarea").first.focus()
+        page.keyboard.type("lite1")
+        page.wait_for_function("document.querySelectorAll('#lines tbody tr').length < 10")
+        page.locator("#lines").get_by_role("button", name=re.compile("lite1.*pypi")).focus()
+        page.keyboard.press("Enter")
+        page.locator("#card h2").get_by_text("tf_efficientnet_lite1").wait_for()
+        page.get_by_role("button", name="Explore this model").focus()
+        page.keyboard.press("Enter")
+        page.locator(".card footer").get_by_text("tf_efficientnet_lite1").wait_for()
