@@ -178,8 +178,13 @@ def test_gradients_reach_every_parameter(name):
 
 
 @EVERY_FAMILY
-def test_half_precision_gives_nearly_the_same(name):
-    """Compared with float64 on the same rounded weights and the same rounded image."""
+def test_half_precision_gives_nearly_the_same(name, monkeypatch):
+    """Compared with float64 on the same rounded weights and the same rounded image.
+
+    By PyTorch's own kernels: on processors with AMX, oneDNN 3.12 gives wrong sums in bfloat16 for convolutions of 8 to
+    24 channels whose kernel is 4 or 8 wide and whose stride is not 1. `zoo.accelerate` leaves such a model as it is.
+    """
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
     made, model = ready(name)
     half, x = deepcopy(model).bfloat16(), image(made, 2).bfloat16()
     y, expected = run(half, x), run(deepcopy(half).double(), x.double())
