@@ -123,8 +123,7 @@ def price(name: str) -> Figures:
     model = row.architecture, *row.size, row.num_classes
     if model in figures():
         return figures()[model]
-    counted = zoo.cost(row.architecture, row.size, row.num_classes)
-    return Figures(counted.parameters, counted.macs, counted.activations)
+    return zoo.cost(row.architecture, row.size, row.num_classes).figures
 
 
 def is_local(name: str) -> bool:

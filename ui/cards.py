@@ -250,16 +250,19 @@ def bars(look: Look, found: Answer) -> str:
 
 
 def bar(guess: engine.Guess, by_class: bool, chosen: bool) -> str:
-    inside = (
-        f"<span>{escape(guess.label)}</span><b>{percent(guess.probability)}</b>"
-        f'<i><u style="width:{100 * guess.probability:.1f}%"></u></i>'
-    )
+    inside = filled(escape(guess.label), guess.probability)
     if not by_class:
         return f'<li><div class="bar">{inside}</div></li>'
     return (
         f'<li><button type="button" class="bar" data-class="{guess.index}" aria-pressed="{str(chosen).lower()}" '
         f'title="Explain this class">{inside}</button></li>'
     )
+
+
+def filled(label: str, probability: float) -> str:
+    """What stands in a bar; `label` is HTML."""
+    line = f'<i><u style="width:{100 * probability:.1f}%"></u></i>'
+    return f"<span>{label}</span><b>{percent(probability)}</b>{line}"
 
 
 def describe(photo: Shown, look: Look, request: Request) -> str:

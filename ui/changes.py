@@ -130,7 +130,4 @@ def sentence(before: Look, after: Look) -> str:
 
 def _row(guess: engine.Guess, before: float | None) -> str:
     was = "" if before is None else f" <small>was {cards.percent(before)}</small>"
-    return (
-        f'<li><div class="bar"><span>{escape(guess.label)}{was}</span><b>{cards.percent(guess.probability)}</b>'
-        f'<i><u style="width:{100 * guess.probability:.1f}%"></u></i></div></li>'
-    )
+    return f'<li><div class="bar">{cards.filled(escape(guess.label) + was, guess.probability)}</div></li>'

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from zoo.catalogue import Priced, for_architecture
+from zoo.catalogue import Figures, Priced, for_architecture
 from zoo.meta import OnMeta
 from zoo.probe import STAGES, Probe, Tap, probe, whole
 from zoo.registry import create_meta, variant
@@ -27,11 +27,19 @@ class Cost:
     parameters: int
     macs: int  # multiply-adds of convolutions and matrix products, those inside attention included; nothing else
     activations: int  # numbers that these write: a guide to the memory that a pass moves
-    weight_bytes: int  # the parameters in float32
     height: int  # of the image, in pixels
     width: int
     attention_layers: tuple[tuple[str, int], ...]  # between positions: (path of the module, heads), in running order
     stages: tuple[tuple[str, tuple[int, int, int]], ...]  # after each stage or block: (tap, its map's C, H, W)
+
+    @property
+    def figures(self) -> Figures:
+        """The same as a line of costs.tsv."""
+        return Figures(self.parameters, self.macs, self.activations)
+
+    @property
+    def weight_bytes(self) -> int:
+        return self.figures.weight_bytes
 
 
 def cost(architecture: str, size: tuple[int, int] | None = None, num_classes: int | None = None) -> Cost:
@@ -64,8 +72,7 @@ def _cost(architecture: str, height: int, width: int, num_classes: int | None) -
     heads = tuple((paths[record.layer], record.weights.shape[1]) for record in between_positions)
     parameters = sum(p.numel() for p in model.parameters())
     stages = tuple((name, _map_shape(tap)) for name, tap in seen.taps.items())
-    weight_bytes = parameters * torch.float32.itemsize
-    return Cost(parameters, count.macs, count.activations, weight_bytes, height, width, heads, stages)
+    return Cost(parameters, count.macs, count.activations, height, width, heads, stages)
 
 
 def _map_shape(tap: Tap) -> tuple[int, int, int]:
